@@ -1,6 +1,7 @@
 // The Hub's container registry, from which Ollama and llama.cpp fetch GGUF files: /v2/{ns}/{name}/manifests/{tag} and
 // /v2/{ns}/{name}/blobs/sha256:{hex}. This file reads targets, and does no I/O.
 
+import { parseRecord } from '../records.ts'
 import type { Repo } from './names.ts'
 import type { HubRoute } from './route.ts'
 
@@ -32,6 +33,77 @@ export function manifestAccept(field: string): string | undefined {
     .filter(Boolean)
   if (!types.every((type) => MANIFEST_TYPES.has(type))) return undefined
   return [...MANIFEST_TYPES].filter((type) => types.includes(type)).join(', ')
+}
+
+/** What a manifest depends on, beside its target: the fields of the request. */
+export interface ManifestVariant {
+  /** In the spelling of `manifestAccept`. */
+  readonly accept: string
+  /** The Hub names the file to llama.cpp, and to no other client. */
+  readonly isLlama: boolean
+}
+
+/** The requests of llama.cpp of before 2026, and of Ollama. */
+export const MANIFEST_VARIANTS: readonly ManifestVariant[] = [
+  { accept: 'application/json', isLlama: true },
+  { accept: 'application/vnd.docker.distribution.manifest.v2+json', isLlama: false },
+]
+
+/** Whether the User-Agent field is one that the Hub takes for llama.cpp. */
+export function isLlamaAgent(field: string | undefined): boolean {
+  return /llama-cpp/i.test(field ?? '')
+}
+
+/** The name under which a manifest is stored. */
+export function manifestName(target: string, { accept, isLlama }: ManifestVariant): string {
+  return `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`
+}
+
+/** The fields of the Hub's answer that are stored with a manifest, beside its type. */
+export const MANIFEST_HEADERS: readonly string[] = [
+  'docker-content-digest',
+  'docker-distribution-api-version',
+]
+
+/** The name under which the size of a blob is stored that a manifest with this target names. */
+export function blobSizeName(manifestTarget: string, sha256: string): string {
+  return `BLOB ${manifestTarget.replace(/\/manifests\/.*$/, `/blobs/sha256:${sha256}`)}`
+}
+
+/** Each tag of a manifest costs requests, and a repo has a few dozen quantizations at most. */
+const MAX_TAGS = 64
+const QUANTIZATION = /(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP\d\w*|BF16|F(?:P)?(?:16|32)))(?=[-.])/gi
+
+/** By which tags clients ask for the GGUF files at these paths: `latest`, and the quantizations in their names. */
+export function tagsFor(paths: readonly string[]): readonly string[] {
+  const files = paths.filter((path) => path.endsWith('.gguf'))
+  if (files.length === 0) return []
+  const named = files.flatMap((path) => {
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    return [...name.matchAll(QUANTIZATION)].at(-1)?.[1] ?? []
+  })
+  return [...new Set(['latest', ...named])].slice(0, MAX_TAGS)
+}
+
+/** The target of the manifest of a tag. */
+export function manifestTarget({ id }: Repo, tag: string): string {
+  return `/v2/${id}/manifests/${tag}`
+}
+
+const MAX_BLOBS = 64
+
+/** The sha256 and size of each blob that a manifest names, as far as they are well formed and no more than any manifest has. */
+export function blobsIn(manifest: string): ReadonlyMap<string, number> {
+  const found = new Map<string, number>()
+  const named = parseRecord(manifest)
+  const layers: readonly unknown[] = Array.isArray(named?.['layers']) ? named['layers'] : []
+  for (const blob of [named?.['config'], ...layers.slice(0, MAX_BLOBS)]) {
+    const { digest, size } = (blob ?? {}) as { readonly digest?: unknown; readonly size?: unknown }
+    const [, sha256] = (typeof digest === 'string' && /^sha256:([0-9a-f]{64})$/.exec(digest)) || []
+    if (sha256 !== undefined && Number.isSafeInteger(size) && Number(size) >= 0 && Number(size) < 1e15)
+      found.set(sha256, Number(size))
+  }
+  return found
 }
 
 /** Undefined for every other route, and for a target in a spelling that no client uses. */

@@ -10,6 +10,7 @@ import { type BlobKey, hasDigest, isBlobKey } from '../store/digest.ts'
 import {
   BadDocument,
   type BroughtFile,
+  type BroughtManifest,
   type BroughtRepo,
   type FinishedRepo,
   type Intake,
@@ -88,11 +89,12 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
       return done({})
     }
     case 'document': {
-      const { repo, target, commit, next } = parseRecord(about) ?? {}
+      const { repo, target, commit, next, registry: asked } = parseRecord(about) ?? {}
       if (typeof target !== 'string' || !isOptional(commit, isCommit) || !isOptional(next, isText))
         throw bad()
+      const registry = asked === undefined ? undefined : registryOf(asked)
       const bytes = await readWhole(body, MAX_DOCUMENT_BYTES)
-      await intake.keepDocument(repoOf(repo), { target, commit, next, body: bytes })
+      await intake.keepDocument(repoOf(repo), { target, commit, next, registry, body: bytes })
       return done({})
     }
     case 'finish': {
@@ -167,6 +169,15 @@ function fileOf(row: unknown): BroughtFile {
   return { path, meta: { commit, etag, sizeBytes, lfs, ...type }, key }
 }
 
+function registryOf(value: unknown): BroughtManifest {
+  if (!isRecord(value) || !isRecord(value['headers'])) throw bad()
+  const { accept, isLlama, contentType, headers } = value
+  if (typeof accept !== 'string' || typeof isLlama !== 'boolean' || !isJsonType(contentType)) throw bad()
+  const entries = Object.entries(headers)
+  if (!entries.every((entry): entry is [string, string] => isText(entry[1]))) throw bad()
+  return { accept, isLlama, contentType, headers: Object.fromEntries(entries) }
+}
+
 function finishedOf(row: unknown): FinishedRepo {
   if (!isRecord(row)) throw bad()
   return { brought: repoOf(row['repo']), refs: new Map(listOf(row, 'refs').map(refOf)) }
@@ -205,6 +216,11 @@ function isCommit(value: unknown): value is CommitHash {
 
 function isSize(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+/** Of a manifest: a browser must not read it as a page of the mirror. */
+function isJsonType(value: unknown): value is string {
+  return isMediaType(value) && /^application\/(?:[\w.-]+\+)?json(?:;|$)/.test(value)
 }
 
 function isMediaType(value: unknown): value is string {

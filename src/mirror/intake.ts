@@ -3,8 +3,18 @@
 // is newer than all that comes here, and counts.
 
 import { withoutTrailingSlash } from '../http/base-url.ts'
+import { isHeaderSafe } from '../http/headers.ts'
 import type { FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, repoKey } from '../hub/names.ts'
+import {
+  blobSizeName,
+  blobsIn,
+  MANIFEST_HEADERS,
+  type ManifestVariant,
+  manifestAccept,
+  manifestName,
+  registryRequest,
+} from '../hub/registry.ts'
 import { parseHubUrl } from '../hub/route.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { RESTRICTED, type Store } from '../store/store.ts'
@@ -16,6 +26,7 @@ import { FactStore } from './metadata/fact-store.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import { removeFacts } from './metadata/remove-facts.ts'
 import type { RestrictedMetadata } from './metadata/restricted.ts'
+import { sizeFact } from './registry.ts'
 
 /** Long before any answer of the Hub to this process. */
 const LONG_AGO = Number.NEGATIVE_INFINITY
@@ -51,7 +62,15 @@ export interface BroughtDocument {
   readonly target: string
   readonly commit?: CommitHash | undefined
   readonly next?: string | undefined
+  /** For a manifest of the registry, and not an answer of the API. */
+  readonly registry?: BroughtManifest | undefined
   readonly body: Buffer
+}
+
+/** What a manifest of the registry is stored with. */
+export interface BroughtManifest extends ManifestVariant {
+  readonly contentType: string
+  readonly headers: Readonly<Record<string, string>>
 }
 
 export interface IntakeOptions {
@@ -116,6 +135,7 @@ export class Intake {
 
   /** Keeps an answer of the API about the repo. Rejects with BadDocument if it is none, and with the error of the disk. */
   async keepDocument(brought: BroughtRepo, document: BroughtDocument): Promise<void> {
+    if (document.registry !== undefined) return this.#keepManifest(brought, document, document.registry)
     const target = this.#targetOf(brought.repo, document.target)
     const next = document.next === undefined ? undefined : this.#targetOf(brought.repo, document.next)
     const { commit, body } = document
@@ -126,6 +146,35 @@ export class Intake {
       ...(next === undefined ? {} : { link: `<${this.#base}${next}>; rel="next"` }),
       headers: commit === undefined ? {} : { 'x-repo-commit': commit },
     })
+  }
+
+  /** Keeps a manifest of the registry of a public repo, and the sizes of the blobs that it names. Rejects as keepDocument does. */
+  async #keepManifest(
+    brought: BroughtRepo,
+    { target, body }: BroughtDocument,
+    { accept, isLlama, contentType, headers }: BroughtManifest,
+  ): Promise<void> {
+    const route = routeOf(target)
+    const asked = route && registryRequest(route)
+    const isOwn = asked?.kind === 'manifest' && repoKey(asked.repo) === repoKey(brought.repo)
+    if (!isOwn || !brought.isPublic || manifestAccept(accept) !== accept) throw new BadDocument()
+    const name = manifestName(asked.target, { accept, isLlama })
+    const { store, metadata } = this.#options
+    const facts = await this.#storeOf(brought)
+    // What the Hub has answered to this process counts more.
+    if (metadata.documents.askedAt(name) !== undefined) return
+    const kept = MANIFEST_HEADERS.flatMap((name) => {
+      const value = headers[name]
+      return value !== undefined && isHeaderSafe(value) ? [[name, value] as const] : []
+    })
+    // A blob counts as stored with this size only if its bytes have the digest.
+    for (const [sha256, sizeBytes] of blobsIn(body.toString())) {
+      const key = facts.documentKey(blobSizeName(asked.target, sha256))
+      if ((await store.facts.read('documents', key)) === undefined)
+        await store.facts.write('documents', key, sizeFact({ sizeBytes, isExact: false }))
+    }
+    const fact = { body, contentType, headers: Object.fromEntries(kept) }
+    await store.facts.write('documents', facts.documentKey(name), fact)
   }
 
   /**
@@ -264,9 +313,11 @@ function routeOf(target: string) {
   }
 }
 
-/** The branch that a stored answer is about, and its repo; undefined for a commit. */
+/** The branch that a stored answer is about, and its repo; undefined for a commit. The tags of the registry mean files of `main`. */
 function branchOf(name: string): { readonly repo: Repo | undefined; readonly revision: string } | undefined {
   const route = routeOf(name.split(' ', 2)[1] ?? '')
+  const asked = route && registryRequest(route)
+  if (asked?.kind === 'manifest') return { repo: asked.repo, revision: 'main' }
   if (route?.kind !== 'document' || route.document === 'refs') return undefined
   const { repo, revision = 'main' } = route
   return isCommitHash(revision) ? undefined : { repo, revision }

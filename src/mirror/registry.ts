@@ -6,7 +6,15 @@ import { isOriginUnavailable, type MirrorError } from '../errors.ts'
 import { etagOf, weakEtag } from '../http/conditional.ts'
 import { headerValue, isPage } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
-import { manifestAccept, type RegistryRequest } from '../hub/registry.ts'
+import {
+  blobSizeName,
+  blobsIn,
+  isLlamaAgent,
+  MANIFEST_HEADERS,
+  manifestAccept,
+  manifestName,
+  type RegistryRequest,
+} from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
@@ -42,8 +50,6 @@ export interface RegistryQuestion extends ObjectRequest {
 
 /** A manifest names a handful of blobs. */
 const MAX_MANIFEST_BYTES = 1024 * 1024
-const MAX_BLOBS = 64
-const MANIFEST_HEADERS = ['docker-content-digest', 'docker-distribution-api-version']
 
 export class Registry {
   readonly #options: RegistryOptions
@@ -127,9 +133,8 @@ export class Registry {
     const { metadata, client, offline, monotonic, freshness } = this.#options
     const accept = manifestAccept(given)
     if (accept === undefined) return undefined
-    // The Hub names the file to llama.cpp, and to no other client.
-    const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
-    const name = `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`
+    const isLlama = isLlamaAgent(ctx.forward['user-agent'])
+    const name = manifestName(target, { accept, isLlama })
     const kept = await metadata.documents.get(name)
     const fromKept = (fact: DocumentFact, outcome: Outcome): Answer => {
       noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
@@ -196,7 +201,8 @@ export class Registry {
     }
     if (isPublic && answer.status === 200) {
       if (kept !== undefined && isSameDocument(kept, fact)) void keep()
-      else void proveAnswer(ctx, { repo, askedAt }, this.#options).then((open) => (open ? keep() : undefined))
+      // The client asks for the blobs next, whose sizes are kept then.
+      else if (await proveAnswer(ctx, { repo, askedAt }, this.#options)) await keep()
     }
     const outcome = kept === undefined ? 'miss' : 'revalidated'
     return { ...manifestAnswer(fact, method, outcome), status: answer.status }
@@ -205,34 +211,16 @@ export class Registry {
   /** Keeps the sizes of the blobs that a manifest names, for those of which the Hub will not give the size. */
   async #keepSizes(target: string, manifest: Buffer, askedAt: number): Promise<void> {
     const { documents } = this.#options.metadata
-    for (const [digest, sizeBytes] of blobsIn(manifest)) {
-      const name = `BLOB ${target.replace(/\/manifests\/.*$/, `/blobs/${digest}`)}`
+    for (const [sha256, sizeBytes] of blobsIn(manifest.toString())) {
+      const name = blobSizeName(target, sha256)
       if ((await documents.get(name)) === undefined)
         documents.set(name, sizeFact({ sizeBytes, isExact: false }), askedAt)
     }
   }
 }
 
-/** The digests and sizes that a manifest names, as far as they are well formed and no more than any manifest has. */
-function blobsIn(manifest: Buffer): ReadonlyMap<string, number> {
-  const found = new Map<string, number>()
-  let named: { readonly config?: unknown; readonly layers?: unknown } | null
-  try {
-    named = JSON.parse(manifest.toString('utf8')) as typeof named
-  } catch {
-    return found
-  }
-  const layers: readonly unknown[] = Array.isArray(named?.layers) ? named.layers : []
-  for (const blob of [named?.config, ...layers.slice(0, MAX_BLOBS)]) {
-    const { digest, size } = (blob ?? {}) as { readonly digest?: unknown; readonly size?: unknown }
-    if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest)) continue
-    if (Number.isSafeInteger(size) && Number(size) >= 0 && Number(size) < 1e15)
-      found.set(digest, Number(size))
-  }
-  return found
-}
-
-function sizeFact({ sizeBytes, isExact }: ObjectSize): DocumentFact {
+/** The size of a blob, as it is stored. One that is not exact counts once the blob is stored with it. */
+export function sizeFact({ sizeBytes, isExact }: ObjectSize): DocumentFact {
   const body = Buffer.from(isExact ? String(sizeBytes) : `${sizeBytes}?`)
   return { body, contentType: 'text/plain', link: undefined, headers: {} }
 }

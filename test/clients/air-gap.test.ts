@@ -33,8 +33,6 @@ const clients = CLIENTS.filter((one) => absentOf(one).length === 0 && canReach(o
 const NOT_CARRIED: Readonly<Record<string, RegExp>> = {
   git: /has no git repository of this/,
   'git-lfs': /has no git repository of this/,
-  'llama.cpp, older': /404 .*offline by configuration, and this is not stored here/,
-  Ollama: /404 .*offline by configuration, and this is not stored here/,
 }
 
 describe.concurrent('after a bundle was loaded into a mirror that is offline', () => {

@@ -6,6 +6,7 @@ import { copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/p
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { openSink } from '../../src/commands/bundle/parts.ts'
+import { lfs } from '../hub-simulator/repos.ts'
 import { ask } from '../support/ask.ts'
 import { openSides } from '../support/bundles.ts'
 import { TOKENS } from '../support/mirror-world.ts'
@@ -138,6 +139,58 @@ describe('hubmirror bundle', () => {
     expect(sha.sha).toBe(scene.commit('acme/open'))
     const old = await ask(mirror.url, `/acme/open/resolve/${before}/config.json`)
     expect(old.body.toString()).toContain('"v":2')
+  })
+
+  it('carries what Ollama and llama.cpp ask the registry, until the branch has other files', async () => {
+    const { scene, at, here, there, openThere } = await openSides([])
+    const repo = scene.world.model('acme/gguf')
+    const gguf = Buffer.alloc(200_000, 'weights ')
+    repo.commit({
+      'tiny-Q4_K_M.gguf': lfs(gguf),
+      'tiny-Q8_0.gguf': lfs('other weights'),
+      'README.md': '# x\n',
+    })
+    await prefetchBy(scene.socket, ['acme/gguf'])
+    const made = await here('create', at('a.tar'), 'acme/gguf', '--exclude', '*Q8_0*')
+    expect([made.status, made.stdout]).toEqual([0, ''])
+    expect((await there('verify', at('a.tar'))).status).toBe(0)
+    expect((await there('load', at('a.tar'))).status).toBe(0)
+
+    scene.hub.ledger.clear()
+    const mirror = await openThere()
+    await mirror.app.openControl()
+    const manifestOf = (tag: string, headers: Record<string, string>) =>
+      ask(mirror.url, `/v2/acme/gguf/manifests/${tag}`, { headers })
+    const [llama, ollama] = [
+      { 'user-agent': 'llama-cpp/b6000', accept: 'application/json' },
+      { 'user-agent': 'ollama/0.9', accept: 'application/vnd.docker.distribution.manifest.v2+json' },
+    ]
+    for (const tag of ['latest', 'Q4_K_M']) {
+      const named = JSON.parse((await manifestOf(tag, llama)).body.toString()) as object
+      expect(named).toMatchObject({ ggufFile: { rfilename: 'tiny-Q4_K_M.gguf' } })
+      const answer = await manifestOf(tag, ollama)
+      expect([answer.status, answer.headers['x-cache']]).toEqual([200, 'HIT'])
+      const { layers, config } = JSON.parse(answer.body.toString()) as {
+        readonly layers: readonly { readonly digest: string }[]
+        readonly config: { readonly digest: string }
+      }
+      const blob = await ask(mirror.url, `/v2/acme/gguf/blobs/${layers[0]?.digest}`)
+      expect(blob.body.equals(gguf)).toBe(true)
+      const small = await ask(mirror.url, `/v2/acme/gguf/blobs/${config.digest}`)
+      expect(small.body.toString()).toBe('{"model_format":"gguf"}')
+    }
+    // Its file was left out.
+    expect((await manifestOf('Q8_0', ollama)).status).toBe(404)
+    expect(scene.hub.ledger.requests()).toEqual([])
+
+    repo.commit({ 'README.md': '# y\n' })
+    scene.clock.advance(60_000)
+    await prefetchBy(scene.socket, ['acme/gguf'])
+    expect((await here('create', at('b.tar'), 'acme/gguf', '--exclude', '*.gguf')).status).toBe(0)
+    expect((await there('load', at('b.tar'))).status).toBe(0)
+    for (const headers of [llama, ollama]) expect((await manifestOf('latest', headers)).status).toBe(404)
+    expect((await there('load', at('a.tar'))).status).toBe(0)
+    expect((await manifestOf('latest', ollama)).status).toBe(200)
   })
 
   it('is split into parts, and refused when one is missing, changed or in another place', async () => {

@@ -14,10 +14,10 @@ import {
   type BundledFile,
   type BundledRef,
   type BundledRepo,
+  isAboutBranches,
   isJson,
   MAX_DOCUMENT_BYTES,
   type Manifest,
-  namesRefs,
 } from './manifest.ts'
 import { digestOf, type Expected, expectedMembers, type OpenBundle, readMember, sizeOf } from './read.ts'
 import { BadArchive, type Member } from './tar.ts'
@@ -32,7 +32,10 @@ interface RepoLoad {
   readonly row: BundledRepo
   readonly files: readonly BundledFile[]
   readonly refs: readonly BundledRef[]
-  /** Lists of its refs with their bytes. A mirror that knows no commit of a branch looks into them, so they are sent last. */
+  /**
+   * What is about branches, with its bytes. A mirror that knows no commit of a branch looks into the lists of refs, so they are sent
+   * last, and manifests of the registry behind the commits of the branches.
+   */
   readonly held: { readonly document: BundledDocument; readonly body: Buffer }[]
 }
 
@@ -84,7 +87,7 @@ class Load {
     const standings = await this.#standings(manifest)
     const welcome = welcomeRepos(manifest, standings)
     const loads = [...welcome.values()]
-    const needed = new Set(loads.flatMap(({ files }) => files.map(({ key }) => key)))
+    const needed = neededBlobs(manifest, welcome)
     const missing = await this.#missing(manifest.blobs.filter(({ key }) => needed.has(key)))
     this.#checkBase(manifest.blobs, missing)
 
@@ -168,17 +171,17 @@ class Load {
     for (const document of documents) {
       const load = welcome.get(repoKey(document.repo))
       if (load === undefined) continue
-      if (namesRefs(document.target)) load.held.push({ document, body })
+      if (isAboutBranches(document)) load.held.push({ document, body })
       else await this.#sendDocument(load.row, document, body)
     }
   }
 
   async #sendDocument(
     row: BundledRepo,
-    { target, commit, next }: BundledDocument,
+    { target, commit, next, registry }: BundledDocument,
     body: Buffer,
   ): Promise<void> {
-    await this.#client.send('document', { repo: rowOf(row), target, commit, next }, [body])
+    await this.#client.send('document', { repo: rowOf(row), target, commit, next, registry }, [body])
   }
 
   async #finish(loads: readonly RepoLoad[]): Promise<void> {
@@ -190,7 +193,8 @@ class Load {
         const batch = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ ...file, repo: undefined }))
         await this.#client.ask('files', { repo, files: batch })
       }
-      for (const { document, body } of held) await this.#sendDocument(row, document, body)
+      for (const { document, body } of held)
+        if (document.registry === undefined) await this.#sendDocument(row, document, body)
       const finished = { repo, refs: refs.map(({ revision, commit }) => ({ revision, commit })) }
       const more = Buffer.byteLength(JSON.stringify(finished))
       if (repos.length > 0 && sizeBytes + more > FINISH_BYTES) {
@@ -202,7 +206,18 @@ class Load {
       sizeBytes += more
     }
     if (repos.length > 0) await this.#client.ask('finish', { repos })
+    for (const { row, held } of loads)
+      for (const { document, body } of held)
+        if (document.registry !== undefined) await this.#sendDocument(row, document, body)
   }
+}
+
+/** The keys of what files and manifests of the registry need. */
+function neededBlobs({ documents }: Manifest, welcome: ReadonlyMap<string, RepoLoad>): ReadonlySet<BlobKey> {
+  const needed = new Set([...welcome.values()].flatMap(({ files }) => files.map(({ key }) => key)))
+  for (const { repo, registry } of documents)
+    if (welcome.has(repoKey(repo))) for (const key of registry?.blobs ?? []) needed.add(key)
+  return needed
 }
 
 /** The repos that the mirror takes, by their key, each with its rows. */

@@ -12,6 +12,7 @@ import {
   repoKey,
   typeOfApiSegment,
 } from '../../hub/names.ts'
+import { type ManifestVariant, manifestName } from '../../hub/registry.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { checkPath, checkRevision } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
@@ -68,8 +69,18 @@ export interface BundledDocument {
   readonly commit?: CommitHash
   /** The target of the page that follows. */
   readonly next?: string
+  /** A manifest of the registry, and not an answer of the API. */
+  readonly registry?: BundledRegistry
   readonly sha256: string
   readonly sizeBytes: number
+}
+
+/** What a manifest of the registry is stored with. */
+export interface BundledRegistry extends ManifestVariant {
+  readonly contentType: string
+  readonly headers: Readonly<Record<string, string>>
+  /** What it names beside files: blobs that clients ask for by their digest. */
+  readonly blobs: readonly BlobKey[]
 }
 
 export interface BundledFile {
@@ -179,8 +190,12 @@ export function parseManifest(bytes: Buffer): Manifest {
   return manifest
 }
 
-/** Whether the answer to a request for this target names the commits of branches, as the mirror will read the target. */
-export function namesRefs(target: string): boolean {
+/**
+ * Whether the document is about branches, and so belongs into the store when all else of its repo is there: it names their commits, as
+ * the mirror will read the target, or is a manifest of the registry.
+ */
+export function isAboutBranches({ target, registry }: Pick<BundledDocument, 'target' | 'registry'>): boolean {
+  if (registry !== undefined) return true
   try {
     const route = parseHubUrl(target, '/')
     return route.kind === 'document' && route.document === 'refs'
@@ -196,12 +211,13 @@ class DocumentSizes {
   #refsBytes = 0
 
   /** Counts a document. Returns why it must not be there, and undefined if it may. */
-  add({ target, sha256, sizeBytes }: BundledDocument): string | undefined {
+  add(document: BundledDocument): string | undefined {
+    const { sha256, sizeBytes } = document
     if (sizeBytes > MAX_DOCUMENT_BYTES)
       return `the document has ${formatSize(sizeBytes)}, and a bundle may have documents of ${formatSize(MAX_DOCUMENT_BYTES)}`
-    if (namesRefs(target)) this.#refsBytes += sizeBytes
+    if (isAboutBranches(document)) this.#refsBytes += sizeBytes
     if (this.#refsBytes > MAX_REFS_BYTES)
-      return `the lists of refs take more than ${formatSize(MAX_REFS_BYTES)}`
+      return `the lists of refs and the manifests of the registry take more than ${formatSize(MAX_REFS_BYTES)}`
     const known = this.#sizes.get(sha256)
     this.#sizes.set(sha256, sizeBytes)
     if (known === undefined) return undefined
@@ -247,8 +263,11 @@ class Reading implements Manifest {
     }
   }
 
-  /** Throws BadArchive if a file has no blob. */
+  /** Throws BadArchive if a file, or a manifest of the registry, has no blob. */
   check(): void {
+    for (const { target, registry } of this.documents)
+      if (registry?.blobs.every((key) => this.#sizes.has(key)) === false)
+        throw new BadArchive(`${MANIFEST_NAME} lacks a blob for ${JSON.stringify(target)}; ${CURE}`)
     for (const { key, sizeBytes, path } of this.files)
       if (sizeBytes > 0 && this.#sizes.get(key) !== sizeBytes)
         throw new BadArchive(
@@ -322,7 +341,7 @@ class Reading implements Manifest {
   }
 
   #addDocument(row: Record<string, unknown>): string | undefined {
-    const { target, commit, next, sha256, sizeBytes } = row
+    const { target, commit, next, registry, sha256, sizeBytes } = row
     const repo = this.#repos.get(String(row['repo']))
     if (repo === undefined) return NO_REPO
     if (!isText(target)) return 'its target is none of a request'
@@ -330,8 +349,14 @@ class Reading implements Manifest {
     if (!isSize(sizeBytes)) return NO_SIZE
     if (commit !== undefined && !isCommit(commit)) return NO_COMMIT
     if (next !== undefined && !isText(next)) return 'its next page is no target of a request'
-    if (!this.#isNew(`document ${target}`)) return 'a line before it has the same target'
-    const rest = { ...(commit === undefined ? {} : { commit }), ...(next === undefined ? {} : { next }) }
+    if (registry !== undefined && !isRegistry(registry)) return 'it says wrongly how the registry was asked'
+    const name = registry === undefined ? target : manifestName(target, registry)
+    if (!this.#isNew(`document ${name}`)) return 'a line before it has the same target'
+    const rest = {
+      ...(commit === undefined ? {} : { commit }),
+      ...(next === undefined ? {} : { next }),
+      ...(registry === undefined ? {} : { registry }),
+    }
     const document = { repo, target, ...rest, sha256, sizeBytes }
     this.documents.push(document)
     return this.#documentSizes.add(document)
@@ -360,6 +385,21 @@ function isSize(value: unknown): value is number {
 
 function isCommit(value: unknown): value is CommitHash {
   return typeof value === 'string' && isCommitHash(value)
+}
+
+/** Whether it has the form; the mirror looks at the values (mirror/intake.ts). */
+function isRegistry(value: unknown): value is BundledRegistry {
+  if (!isRecord(value) || !isRecord(value['headers'])) return false
+  const { accept, isLlama, contentType, headers, blobs } = value
+  return (
+    Array.isArray(blobs) &&
+    blobs.every((key) => typeof key === 'string' && isBlobKey(key)) &&
+    typeof accept === 'string' &&
+    accept.length <= MAX_TEXT_CHARS &&
+    typeof isLlama === 'boolean' &&
+    isMediaType(contentType) &&
+    Object.values(headers).every(isText)
+  )
 }
 
 /** `type/subtype`, perhaps with a charset. */

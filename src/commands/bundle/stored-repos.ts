@@ -7,6 +7,7 @@ import type { Config } from '../../config/keys.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
 import { contentTypeOf, ListingReader } from '../../hub/listing.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { blobsIn, MANIFEST_VARIANTS, manifestName, manifestTarget, tagsFor } from '../../hub/registry.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { Implied } from '../../mirror/documents/implied.ts'
@@ -81,6 +82,7 @@ class Finder {
   readonly #options: FindOptions
   readonly #metadata: Metadata
   readonly #restricted: RestrictedMetadata
+  readonly #table: Table | undefined
   readonly #repos = new Map<string, StoredRepo>()
   readonly #refs = new Map<string, BundledRef>()
   readonly #files = new Map<string, BundledFile>()
@@ -89,6 +91,7 @@ class Finder {
 
   constructor(table: Table | undefined, options: FindOptions) {
     this.#options = options
+    this.#table = table
     const { config } = options
     const stored = {
       facts: factsOf(table),
@@ -120,7 +123,16 @@ class Finder {
     const api = `/api/${apiSegment(repo.type)}/${repo.id}`
     await this.#addDocument(stored, `${api}/refs`, undefined)
     const isDone = this.#documents.has(`${api}/revision/${commit}`)
-    if (isDone) return
+    if (!isDone) await this.#addCommit(stored, commit, { api, name, revision })
+    if (revision === 'main' || revision === 'HEAD') await this.#addManifests(stored, commit)
+  }
+
+  async #addCommit(
+    stored: StoredRepo,
+    commit: CommitHash,
+    { api, name, revision }: { readonly api: string; readonly name: string; readonly revision: string },
+  ): Promise<void> {
+    const cure = cureFor(name, revision)
     if (!(await this.#addDocument(stored, `${api}/revision/${encodeSegment(commit)}`, commit)))
       throw new NotStored(`The info of ${name} at ${revision} is not stored. ${cure}`)
     await this.#addFiles(stored, commit, { first: `${api}/tree/${commit}?recursive=true&expand=false`, cure })
@@ -223,6 +235,34 @@ class Finder {
       }
       target = document.row.next
     }
+  }
+
+  /** What Ollama and older versions of llama.cpp ask about the GGUF files of the main branch, as far as all of it is stored. */
+  async #addManifests({ row: { repo, isPublic }, metadata }: StoredRepo, commit: CommitHash): Promise<void> {
+    // Of other repos the mirror stores no manifests.
+    if (repo.type !== 'model' || !isPublic) return
+    const files = [...this.#files.values()].filter((file) => file.repo === repo && file.commit === commit)
+    for (const tag of tagsFor(files.map(({ path }) => path)))
+      for (const variant of MANIFEST_VARIANTS) {
+        const target = manifestTarget(repo, tag)
+        const name = manifestName(target, variant)
+        const fact = await metadata.documents.get(name)
+        if (fact === undefined) continue
+        const blobs = [...blobsIn(fact.body.toString())].map(
+          ([sha256, sizeBytes]) => ({ key: `sha256:${sha256}`, sizeBytes }) as const,
+        )
+        const others = blobs.filter(({ key, sizeBytes }) => this.#blobs.get(key) !== sizeBytes)
+        const isWhole = others.every(
+          ({ key, sizeBytes }) => this.#table?.blobBytes(key)?.length === sizeBytes,
+        )
+        if (!isWhole) continue
+        for (const { key, sizeBytes } of others) this.#blobs.set(key, sizeBytes)
+        const { body, contentType, headers } = fact
+        const registry = { ...variant, contentType, headers, blobs: others.map(({ key }) => key) }
+        const { length: sizeBytes } = body
+        const sha256 = createHash('sha256').update(body).digest('hex')
+        this.#documents.set(name, { row: { repo, target, registry, sha256, sizeBytes }, body })
+      }
   }
 
   found(): Found {

@@ -142,6 +142,7 @@ class Reconciler {
         observer,
         pace: this.#pace,
         endsWithoutSpace: true,
+        isRepeated: true,
         onListed: (plan) => this.#toFetch(pin, revision, plan),
       })
       if (result !== undefined) ends.push(endOf(result))

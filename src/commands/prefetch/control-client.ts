@@ -32,6 +32,7 @@ interface Question {
   readonly wish?: Wish
   /** The Range field, for a part of a file. */
   readonly range?: string | undefined
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** The caller must close it. */
@@ -95,9 +96,10 @@ export class ControlClient {
     this.#agent.destroy()
   }
 
-  #send(target: string, { signal, wish, range }: Question) {
+  #send(target: string, { signal, wish, range, headers: more }: Question) {
     const headers = {
       ...this.#headers,
+      ...more,
       ...(wish === undefined ? {} : { [WISH_FIELD]: wish }),
       ...(range === undefined ? {} : { range }),
     }

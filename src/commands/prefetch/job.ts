@@ -17,6 +17,7 @@ import {
   retryMs,
 } from './control-client.ts'
 import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts'
+import { fetchManifests } from './manifests.ts'
 import type { Pace } from './pace.ts'
 import { MirrorGone } from './silence.ts'
 
@@ -75,6 +76,8 @@ export interface JobOptions {
   readonly pace?: Pace
   /** Whether the first file without space ends the fetching for its repo: a smaller one must not take what is left. */
   readonly endsWithoutSpace?: boolean
+  /** Whether the same is looked at again and again: what depends on files is requested only if one of them was fetched. */
+  readonly isRepeated?: boolean
 }
 
 /** What the mirror says of a file that is not stored and will not be. */
@@ -161,7 +164,21 @@ class Job {
       seen.done(result)
       return result
     })
+    await this.#fetchManifests(plan, files)
     return { repo: plan.repo, revision: plan.revision, commit: plan.commit, files }
+  }
+
+  async #fetchManifests({ repo, revision }: Plan, files: readonly FileResult[]): Promise<void> {
+    const { client, dryRun, signal, isRepeated = false } = this.#options
+    const isOld = isRepeated && files.every(({ state }) => state !== 'fetched')
+    // The registry has tags of its own, which mean files of the main branch.
+    if (dryRun || isOld || repo.type !== 'model' || (revision !== 'main' && revision !== 'HEAD')) return
+    if (this.#ended !== undefined) return
+    try {
+      await fetchManifests(repo, files, { client, signal, attempts: this.#attempts })
+    } catch (error) {
+      this.#end(error)
+    }
   }
 
   /** Has one file stored, or asks about it. Never rejects but with the reason of the signal. */

@@ -33,6 +33,14 @@ const DOCUMENT: Row = {
   sha256: SHA256,
   sizeBytes: 5,
 }
+const REGISTRY: Row = {
+  accept: 'application/json',
+  isLlama: true,
+  contentType: 'application/json',
+  headers: {},
+  blobs: [`sha256:${SHA256}`],
+}
+const TAG: Row = { ...DOCUMENT, commit: undefined, target: '/v2/acme/brought/manifests/latest' }
 
 const parse = (...rows: readonly Row[]): Manifest =>
   parseManifest(Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join('')))
@@ -72,6 +80,18 @@ const WRONG: readonly (readonly [string, readonly Row[]])[] = [
   ['commit is no commit hash', [REPO, { ...DOCUMENT, commit: 1 }]],
   ['next page is no target', [REPO, { ...DOCUMENT, next: 1 }]],
   ['has the same target', [REPO, DOCUMENT, DOCUMENT]],
+  ...[
+    { ...REGISTRY, isLlama: 'yes' },
+    { ...REGISTRY, accept: 1 },
+    { ...REGISTRY, contentType: 'a/b\r\nx: y' },
+    { ...REGISTRY, headers: { 'docker-content-digest': 1 } },
+    { ...REGISTRY, blobs: ['sha256:../x'] },
+    'latest',
+  ].map((registry) => ['how the registry was asked', [REPO, { ...TAG, registry }]] as const),
+  [
+    'has the same target',
+    [REPO, BLOB, { ...TAG, registry: REGISTRY }, { ...TAG, registry: { ...REGISTRY, blobs: [] } }],
+  ],
   ['another size for the same document', [REPO, DOCUMENT, { ...DOCUMENT, target: '/b', sizeBytes: 6 }]],
 ]
 
@@ -99,6 +119,10 @@ describe('the manifest of a bundle', () => {
   it('is refused for a line that is no JSON, and for a file without a blob', () => {
     expect(() => parseManifest(Buffer.from('{"kind":\n'))).toThrow(/line 1 .*no JSON object; make the bundle/)
     expect(() => parse(REPO, FILE)).toThrow(/no blob of the right size for "w\.bin"; make the bundle/)
+    expect(() => parse(REPO, { ...TAG, registry: REGISTRY })).toThrow(/a blob for "\/v2\/.*; make the bundle/)
+    // The fields of the request tell two manifests apart.
+    const rows = [true, false].map((isLlama) => ({ ...TAG, registry: { ...REGISTRY, isLlama } }))
+    expect(parse(REPO, BLOB, ...rows).documents.length).toBe(2)
   })
 
   it('may name one body for several requests, up to 256 MiB more than the bundle carries', () => {
@@ -109,7 +133,7 @@ describe('the manifest of a bundle', () => {
     expect(parse(REPO, ...own).documents.length).toBe(20)
   })
 
-  it('may have lists of refs of 64 MiB in all, which are held in memory', () => {
+  it('may have documents about branches of 64 MiB in all, which are held in memory', () => {
     const lists = Array.from({ length: 3 }, (_, index) => ({
       ...DOCUMENT,
       target: `/api/models/acme/brought/refs${index === 0 ? '' : `?include_prs=${index}`}`,
@@ -117,7 +141,9 @@ describe('the manifest of a bundle', () => {
       sizeBytes: 32 * MIB,
     }))
     expect(parse(REPO, ...lists.slice(0, 2)).documents.length).toBe(2)
-    expect(() => parse(REPO, ...lists)).toThrow(/line 4 .*lists of refs take more than/)
+    expect(() => parse(REPO, ...lists)).toThrow(
+      /line 4 .*lists of refs and the manifests of the registry take more than/,
+    )
   })
 
   it('is written only if it would be read', () => {
