@@ -7,8 +7,9 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
 import { open, type Question } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
+import { openUpload } from '../support/lfs-upload.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
-import { openScene, type Scene } from '../support/scene.ts'
+import { openScene, type Scene, type SceneOptions } from '../support/scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const CONNECTIONS = 16
@@ -24,7 +25,7 @@ const from = (caller: number | string) => ({
   'x-forwarded-for': typeof caller === 'number' ? `10.0.0.${caller}` : caller,
 })
 
-async function openBusyScene(): Promise<Scene> {
+async function openBusyScene(options: Pick<SceneOptions, 'hub'> = {}): Promise<Scene> {
   const world = mirrorWorld()
   const repo = world.model('acme/many')
   repo.commit({ '0.txt': 'x'.repeat(LONG_BYTES), 'w.bin': lfs({ sizeBytes: LONG_BYTES, seed: 7 }) })
@@ -36,6 +37,7 @@ async function openBusyScene(): Promise<Scene> {
       'small.bin': lfs({ sizeBytes: 600_000, seed: 9 }),
     })
   return openScene({
+    ...options,
     world,
     config: { originConnections: CONNECTIONS, trustProxy: ['127.0.0.1'] },
     busy: true,
@@ -169,33 +171,53 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
     expect([after.status, after.body.equals(scene.bytes('acme/hidden', 'w.bin'))]).toEqual([200, true])
   })
 
-  it('that upload keep to their share, and no quick request waits for them', async () => {
-    const scene = await openBusyScene()
-    const { port } = new URL(scene.mirror.url)
-    const sockets = Array.from({ length: MANY }, (_, index) => {
-      const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined)
-      socket.write(
-        `POST /api/validate-yaml HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Forwarded-For: ${headers(index)['x-forwarded-for']}\r\nContent-Length: 9999999\r\n\r\n{`,
+  it.each([
+    ['a question', 'POST', '/api/validate-yaml'],
+    ['a commit', 'POST', '/api/models/alice/notes/commit/main'],
+    ['a pull request', 'POST', '/api/models/alice/notes/commit/main?create_pr=1'],
+    ['a push', 'POST', '/alice/notes.git/git-receive-pack'],
+    ['an object of Git LFS', 'PUT', ''],
+    ['a part of an object', 'PUT', 'part'],
+  ] as const)(
+    'that upload %s keep to their share, and no quick request waits for them',
+    async (_what, method, route) => {
+      const scene = await openBusyScene(route === 'part' ? { hub: { partBytes: LONG_BYTES } } : {})
+      scene.world.model('alice/notes').commit({ 'x.txt': 'x' })
+      const bytes = Buffer.alloc(route === 'part' ? 2 * LONG_BYTES : LONG_BYTES, 'an object')
+      const isLink = route === '' || route === 'part'
+      const upload = isLink ? await openUpload(scene, 'alice/notes', bytes) : undefined
+      const target = upload === undefined ? route : route === 'part' ? upload.partTarget(1) : upload.target
+      const { port } = new URL(scene.mirror.url)
+      const sockets = Array.from({ length: MANY }, (_, index) => {
+        const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined)
+        socket.write(
+          `${method} ${target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKENS.alice}\r\nContent-Type: application/json\r\nX-Forwarded-For: ${headers(index)['x-forwarded-for']}\r\nContent-Length: ${LONG_BYTES}\r\n\r\n{`,
+        )
+        return socket
+      })
+      onTestFinished(() => sockets.forEach((socket) => socket.destroy()))
+      await eventually(
+        () => figure(scene, waiting('relay')),
+        (count) => count > 0,
       )
-      return socket
-    })
-    onTestFinished(() => sockets.forEach((socket) => socket.destroy()))
-    await eventually(
-      () => figure(scene, waiting('relay')),
-      (count) => count > 0,
-    )
-    expect(await figure(scene, used('relay'))).toBe(most)
-    await expectQuickWork(scene)
-    for (const socket of sockets) socket.destroy()
-    await eventually(
-      () => figure(scene, used('relay')),
-      (count) => count === 0,
-    )
-    expect(await figure(scene, waiting('relay'))).toBe(0)
-    expect((await scene.ask('/api/validate-yaml', { method: 'POST', body: '{"content":"x"}' })).status).toBe(
-      200,
-    )
-  })
+      expect(await figure(scene, used('relay'))).toBe(most)
+      await expectQuickWork(scene)
+      for (const socket of sockets) socket.destroy()
+      await eventually(
+        () => figure(scene, used('relay')),
+        (count) => count === 0,
+      )
+      expect(await figure(scene, waiting('relay'))).toBe(0)
+      expect(
+        (await scene.ask('/api/validate-yaml', { method: 'POST', body: '{"content":"x"}' })).status,
+      ).toBe(200)
+      if (upload === undefined) return
+      // None of them has made the mirror forget what the link is for.
+      const sent =
+        route === 'part' ? await upload.part(1, bytes.subarray(0, LONG_BYTES)) : await upload.put(bytes)
+      expect(sent.status).toBe(200)
+    },
+  )
 })
 
 describe('another caller', () => {

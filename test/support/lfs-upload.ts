@@ -19,6 +19,8 @@ interface Action {
 export interface LfsUpload {
   /** The request target at the mirror that `put` sends to, or the one that `complete` does. */
   readonly target: string
+  /** The request target of a part, which is counted from 1. */
+  readonly partTarget: (number: number) => string
   /** The whole object in one request. */
   readonly put: (body: Uint8Array) => Promise<Reply>
   /** The same without saying how many bytes there are. */
@@ -66,8 +68,10 @@ export async function openUpload(
     const outgoing = request(href, { method: 'PUT', headers })
     return { request: outgoing, reply: replyTo(outgoing) }
   }
+  const partTarget = (number: number): string => targetOf(header[String(number).padStart(5, '0')])
   return {
     target: targetOf(href),
+    partTarget,
     put: (body) => ask(targetOf(href), { method: 'PUT', body }),
     putInChunks(chunks) {
       const { request: outgoing, reply } = send({})
@@ -76,7 +80,7 @@ export async function openUpload(
       return reply
     },
     begin: () => send({ 'content-length': String(size) }),
-    part: (number, body) => ask(targetOf(header[String(number).padStart(5, '0')]), { method: 'PUT', body }),
+    part: (number, body) => ask(partTarget(number), { method: 'PUT', body }),
     complete: (etags) =>
       ask(targetOf(href), {
         method: 'POST',

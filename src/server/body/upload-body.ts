@@ -12,10 +12,11 @@ export function uploadBody(
   request: IncomingMessage,
   pass: (bytes: AsyncIterable<Buffer>) => AsyncIterable<Buffer> = (bytes) => bytes,
 ): Readable {
-  const arriving = request.pipe(new PassThrough())
+  // The end may come before anything reads: an error without a listener would end the process.
+  const arriving = request.pipe(new PassThrough()).on('error', () => undefined)
   request.once('close', () => {
     if (!request.readableEnded) arriving.destroy(new Error('the client has left its upload'))
   })
   const body = Readable.from(pass(arriving), { objectMode: false })
-  return body.once('close', () => arriving.destroy())
+  return body.on('error', () => undefined).once('close', () => arriving.destroy())
 }
