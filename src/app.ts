@@ -84,8 +84,11 @@ export interface AppDependencies {
   readonly dispatcher?: Dispatcher
   /** Wraps the observer, for a caller that wants to see the events themselves and not their counts. */
   readonly observe?: (observer: Observer) => Observer
-  /** For a command, which may run with other rules than the mirror: it removes nothing that the mirror's rules may name. */
-  readonly keepsUnnamed?: boolean
+  /**
+   * For a command. It may run with other rules than the mirror, so it removes nothing that the mirror's rules may name. It reports itself
+   * what could not be stored, so the log does not.
+   */
+  readonly isCommand?: boolean
 }
 
 /**
@@ -93,7 +96,7 @@ export interface AppDependencies {
  * the files of TLS cannot be used.
  */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
-  const { version, logger, dispatcher, keepsUnnamed = false } = dependencies
+  const { version, logger, dispatcher, isCommand: keepsUnnamed = false } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const live = new Live(config)
@@ -108,6 +111,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     probe: () => store.probe(),
     originTrouble: () => clients.client.unreachableReason(),
     offline: config.offline,
+    isCommand: keepsUnnamed,
     certificate: tls && (() => tls.validity()),
     pins: pins && (() => pins.readiness()),
   })

@@ -36,6 +36,8 @@ export function createHealth(options: {
   readonly offline: boolean
   /** Whether the certificate of the mirror's own TLS is valid; absent if it has none. */
   readonly certificate?: (() => Check) | undefined
+  /** Whether this process only runs a command, which reports itself what could not be stored. */
+  readonly isCommand?: boolean
   /** Whether all that pins want is stored; absent without a file of pins. */
   readonly pins?: (() => Check) | undefined
 }): Health {
@@ -50,7 +52,10 @@ export function createHealth(options: {
     observer.storeDegraded(true)
     // Without free descriptors or disk space, many writes fail at the same time: one line is enough.
     if (!wasFailing)
-      logger.warn({ err: error }, 'the store cannot take bytes: files are streamed without being stored')
+      logger[options.isCommand === true ? 'debug' : 'warn'](
+        { err: error },
+        'the store cannot take bytes: files are streamed without being stored',
+      )
   }
 
   let noSpaceAt: number | undefined

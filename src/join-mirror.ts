@@ -57,14 +57,13 @@ export function joinMirror(
   },
 ): JoinedMirror {
   const { settings, store, client, datasetsServer, observer, monotonic, invalidations } = deps
+  const { cachePrivate, pullConnections: connections, pullAbandoned: abandoned } = config
   const { onStorageFailed, onNoSpace } = deps.health
   const origin = config.origin.href
   const stored = { facts: store.facts, origin, monotonic, onWriteError: onStorageFailed }
   const metadata = new Metadata({ ...stored, invalidations })
-  const { cachePrivate } = config
   const restricted = new RestrictedMetadata({ ...stored, settings, cachePrivate, invalidations })
   const access = new Access({ metadata, restricted, invalidations, settings, monotonic })
-  const { pullConnections: connections, pullAbandoned: abandoned } = config
   const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoSpace })
   const urls = createSignedUrls({ monotonic, now: deps.now })
   const refusals = new Refusals({ settings, monotonic })
@@ -118,7 +117,8 @@ export function joinMirror(
     uploads: new Uploads({ ...shared, contents, downloads }),
     registry: new Registry({ ...shared, objects }),
   })
-  const intake = new Intake({ ...shared, ...deps, contents, downloads, origin: config.origin })
+  const own = { contents, downloads, origin: config.origin, place: config.cacheDir }
+  const intake = new Intake({ ...shared, ...deps, ...own })
   return { mirror, downloads, git, unnamed: watchUnnamedRepos(restricted, deps), intake }
 }
 

@@ -5,7 +5,7 @@ import type { Config } from '../config/keys.ts'
 import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { UnusableControlSocket } from '../store/control-socket.ts'
 import { LocksUnsupported } from '../store/lock.ts'
-import { IntakeClient, Refused } from './bundle/intake-client.ts'
+import { IntakeClient, Refused, StoreFull } from './bundle/intake-client.ts'
 import { type ImportedFile, type ImportedSnapshot, importSnapshot } from './import/job.ts'
 import { NothingToImport, type Scan, scan } from './import/scan.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
@@ -53,13 +53,19 @@ async function importAll(
   const reached = await reachMirror(config, { version, say, signal })
   const control = new ControlClient(reached.socketPath, { ...options, watch: reached.watch })
   const intake = new IntakeClient(reached.socketPath, signal, reached.watch)
+  const results: ImportedSnapshot[] = []
+  const print = (): void =>
+    void process.stdout.write(json ? formatJson(results, found) : formatText(results, found, options))
   try {
-    const results: ImportedSnapshot[] = []
     for (const snapshot of found.snapshots)
       results.push(await importSnapshot(snapshot, { ...options, control, intake, signal, say }))
-    process.stdout.write(json ? formatJson(results, found) : formatText(results, found, options))
+    print()
     const isAll = results.every(({ files }) => files.every(({ state }) => state !== 'refused'))
     return isAll && found.skipped.length === 0 ? 0 : 1
+  } catch (error) {
+    // What it says ends the import, and what is complete until then stays.
+    if (error instanceof StoreFull && results.length > 0) print()
+    throw error
   } finally {
     control.close()
     await reached.close()

@@ -1,7 +1,7 @@
 // Reads the requests of commands that bring content (intake.ts), and answers them. A command has verified what it brings; here
 // it is checked that no value could do harm by its form.
 
-import { diskCure, diskReason } from '../disk-errors.ts'
+import { DiskFailure, diskCode } from '../disk-errors.ts'
 import { isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '../hub/names.ts'
 import { checkPath, checkRevision } from '../hub/url-text.ts'
@@ -42,15 +42,15 @@ export async function answerIntake(
   request: IntakeRequest,
 ): Promise<IntakeAnswer> {
   try {
-    if (intake.isReadOnly) return { status: 507, value: { error: 'the store of the mirror is read-only' } }
+    if (intake.isReadOnly) return noSpace(`the store ${intake.place} is read-only`)
     return await answer(intake, action, request)
   } catch (error) {
     if (error instanceof BadRequest || error instanceof BadDocument)
       return { status: 400, value: { error: error.message } }
     if (error instanceof NotWelcome) return { status: 409, value: { error: error.message } }
-    const cure = diskCure(error)
-    if (cure === undefined) throw error
-    return { status: 507, value: { error: `the store: ${diskReason(error)}. ${cure}` } }
+    if (diskCode(error) === undefined) throw error
+    intake.failed(error)
+    return noSpace(new DiskFailure(`the store ${intake.place} cannot be written`, error).message)
   }
 }
 
@@ -66,6 +66,11 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
       for (const { key, sizeBytes } of blobs) if (!(await intake.isStored(key, sizeBytes))) missing.push(key)
       return done({ missing })
     }
+    case 'room': {
+      const { bytes, keptBytes } = await readRecord(body)
+      if (!isSize(bytes) || !isSize(keptBytes)) throw bad()
+      return (await intake.hasRoom(bytes, keptBytes)) ? done({}) : noSpace(full(intake))
+    }
     case 'blob': {
       const { key, sizeBytes } = blobOf(parseRecord(about))
       switch (await intake.takeBlob(key, sizeBytes, body)) {
@@ -74,12 +79,7 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
         case 'wrong':
           return { status: 422, value: { error: 'the bytes do not have their digest' } }
         case 'no-space':
-          return {
-            status: 507,
-            value: {
-              error: 'the store has no space for it (HUBMIRROR_CACHE_MAX_SIZE, HUBMIRROR_CACHE_MIN_FREE)',
-            },
-          }
+          return noSpace(full(intake))
       }
     }
     // oxlint-disable-next-line no-fallthrough -- the switch above is exhaustive
@@ -108,6 +108,18 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
 
 function done(value: unknown): IntakeAnswer {
   return { status: 200, value }
+}
+
+/** The store takes nothing more. */
+function noSpace(error: string): IntakeAnswer {
+  return { status: 507, value: { error } }
+}
+
+function full({ place }: Intake): string {
+  return (
+    `the store ${place} has no space for it. Make room on its disk, change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE, ` +
+    'and run the command again.'
+  )
 }
 
 function bad(): BadRequest {

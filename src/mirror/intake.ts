@@ -20,7 +20,7 @@ import type { BlobKey } from '../store/digest.ts'
 import { RESTRICTED, type Store } from '../store/store.ts'
 import type { Access } from './access/access.ts'
 import type { Contents } from './content.ts'
-import type { Downloads } from './downloads/downloads.ts'
+import type { Downloads, DownloadsOptions } from './downloads/downloads.ts'
 import type { Invalidations } from './invalidations.ts'
 import { FactStore } from './metadata/fact-store.ts'
 import type { Metadata } from './metadata/metadata.ts'
@@ -74,7 +74,10 @@ export interface BroughtManifest extends ManifestVariant {
 }
 
 export interface IntakeOptions {
-  readonly store: Pick<Store, 'facts' | 'readOnly'>
+  readonly store: Pick<Store, 'facts' | 'readOnly' | 'hasRoom'>
+  /** Where the store is, for messages. */
+  readonly place: string
+  readonly health: Pick<DownloadsOptions, 'onStorageFailed' | 'onNoSpace'>
   readonly origin: URL
   readonly metadata: Metadata
   readonly restricted: RestrictedMetadata
@@ -109,17 +112,35 @@ export class Intake {
     return restricted.isEnded(repo) ? 'ended' : 'welcome'
   }
 
+  /** Where the store is, for messages. */
+  get place(): string {
+    return this.#options.place
+  }
+
+  /** Reports that the store could not take something. */
+  failed(error: unknown): void {
+    this.#options.health.onStorageFailed(error)
+  }
+
+  /** As `Store.hasRoom`. */
+  hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
+    return this.#options.store.hasRoom(bytes, keptBytes)
+  }
+
   isStored(key: BlobKey, sizeBytes: number): Promise<boolean> {
     return this.#options.contents.isStored(key, sizeBytes)
   }
 
   /** As `Downloads.take`. */
-  takeBlob(
+  async takeBlob(
     key: BlobKey,
     sizeBytes: number,
     chunks: AsyncIterable<Buffer>,
   ): Promise<'stored' | 'wrong' | 'no-space'> {
-    return this.#options.downloads.take(key, sizeBytes, chunks, () => this.isStored(key, sizeBytes))
+    const { downloads, health } = this.#options
+    const outcome = await downloads.take(key, sizeBytes, chunks, () => this.isStored(key, sizeBytes))
+    if (outcome === 'no-space') health.onNoSpace()
+    return outcome
   }
 
   /** Keeps what commits have at their paths. They are on the disk when it resolves. Rejects with the error of the disk. */

@@ -279,6 +279,12 @@ export class DiskStore implements Store {
     return this.ledger.status()
   }
 
+  async hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
+    // Before that, what could be evicted is not known.
+    await this.scanned
+    return this.ledger.hasRoom(bytes, keptBytes)
+  }
+
   async fit(): Promise<void> {
     if (!this.readOnly) await this.ledger.fit()
   }

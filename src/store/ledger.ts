@@ -264,6 +264,21 @@ export class Ledger {
     return reservation
   }
 
+  /**
+   * Whether `bytes` more can be stored while entries of `keptBytes` stay. It is an estimate, and evicts nothing. Rejects with the error of
+   * the disk.
+   */
+  async hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
+    const lack = await this.#lacking(bytes, true)
+    return lack === undefined || lack.bytes <= this.#evictable(lack.reason, true, keptBytes)
+  }
+
+  /** How much could be evicted if nothing that is pinned, and nothing of `keptBytes`, must go. */
+  #evictable(reason: EvictionReason, isFile: boolean, keptBytes = 0): number {
+    const { sizeBytes, fileBytes } = this.#entries
+    return (onlyFiles(reason, isFile) ? fileBytes : sizeBytes) - Math.max(this.#pinnedBytes, keptBytes)
+  }
+
   /** Makes room after the limits have changed, and reports them. Never rejects. */
   async fit(): Promise<void> {
     this.#report()
@@ -278,12 +293,10 @@ export class Ledger {
     // How many bytes evictions are to free before we check whether the file system has more room. If it frees late, or
     // other programs take the room, we must not evict everything.
     let expected = lack?.bytes ?? 0
-    const onlyFiles = (reason: EvictionReason | undefined): boolean => reason === 'min-free' && isFile
-    const { sizeBytes, fileBytes } = this.#entries
-    if (expected > (onlyFiles(lack?.reason) ? fileBytes : sizeBytes) - this.#pinnedBytes) return undefined
+    if (lack !== undefined && expected > this.#evictable(lack.reason, isFile)) return undefined
     while (lack !== undefined) {
       const before = lack.bytes
-      const evicted = await this.#evictOne(lack.reason, onlyFiles(lack.reason))
+      const evicted = await this.#evictOne(lack.reason, onlyFiles(lack.reason, isFile))
       if (evicted === undefined) return undefined
       expected -= evicted
       lack = await this.#lacking(bytes, isFile)
@@ -389,6 +402,11 @@ export class Ledger {
   #report(): void {
     this.#options.observer.storeChanged(this.status())
   }
+}
+
+/** Whether only files can make room. What leaves the table gives nothing back to the disk. */
+function onlyFiles(reason: EvictionReason, isFile: boolean): boolean {
+  return reason === 'min-free' && isFile
 }
 
 /** Whether something keeps the entry from eviction. */

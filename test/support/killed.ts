@@ -32,21 +32,22 @@ const PATHS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** A Hub with `acme/before`, which a test stores first, and `acme/many`, with which commands are killed. */
-function killedWorld(): World {
+function killedWorld(beforeBytes: number): World {
   const world = new World()
   for (const [id, paths] of Object.entries(PATHS))
-    world
-      .model(id)
-      .commit(
-        Object.fromEntries(
-          paths.map((path, index) => [
-            path,
-            path.endsWith('.bin')
-              ? lfs({ sizeBytes: LARGE_BYTES, seed: 700 + index + id.length * 100 })
-              : `{"of":"${id}/${path}","text":"${'x'.repeat(2_000)}"}\n`,
-          ]),
-        ),
-      )
+    world.model(id).commit(
+      Object.fromEntries(
+        paths.map((path, index) => [
+          path,
+          path.endsWith('.bin')
+            ? lfs({
+                sizeBytes: id === 'acme/before' ? beforeBytes : LARGE_BYTES,
+                seed: 700 + index + id.length * 100,
+              })
+            : `{"of":"${id}/${path}","text":"${'x'.repeat(2_000)}"}\n`,
+        ]),
+      ),
+    )
   return world
 }
 
@@ -144,11 +145,19 @@ function filesOf(scene: Pick<Scene, 'bytes'>, id: string): ReadonlyMap<string, B
   return new Map(PATHS[id]?.map((path) => [path, scene.bytes(id, path)]))
 }
 
-/** Opens both sides of an air gap. The mirror with the Hub has both repos. `store` is where that of the other side is. */
+/**
+ * Opens both sides of an air gap. The mirror with the Hub has both repos. `store` is where that of the other side is, and `beforeBytes` the
+ * size of the large file of `acme/before`.
+ */
 export async function openKilled(
-  options: { readonly store?: string; readonly env?: Readonly<Record<string, string>> } = {},
+  options: {
+    readonly store?: string
+    readonly env?: Readonly<Record<string, string>>
+    readonly beforeBytes?: number
+  } = {},
 ) {
-  const sides = await openSides(Object.keys(PATHS), { world: killedWorld(), ...options })
+  const { beforeBytes = LARGE_BYTES } = options
+  const sides = await openSides(Object.keys(PATHS), { world: killedWorld(beforeBytes), ...options })
   const { scene, at, store, here, there } = sides
   const env = { HUBMIRROR_ORIGIN: scene.hub.url, HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2', ...options.env }
   const hereEnv = { ...env, HUBMIRROR_CACHE_DIR: scene.mirror.cacheDir }
@@ -176,7 +185,7 @@ export async function openKilled(
     /** That store has no wrong byte, and an offline mirror on it serves what it should. */
     async expectStore(isWhole: boolean) {
       await checkStore(store, model)
-      const mirror = await sides.openThere()
+      const mirror = await sides.openThere({ auditLog: { kind: 'file', path: at('audit.log') } })
       await expectServed(mirror.url, scene, { isWhole })
       await mirror.close({ keepDir: true })
     },

@@ -22,22 +22,26 @@ export function run(
   return start(args, env, nodeOptions).done
 }
 
-/** The same, with the process in which it runs. `done` has the status `null` if a signal ends it. */
+/**
+ * The same, with the process in which it runs. `done` has the status `null` if a signal ends it. With `hasStdin` the caller writes to its
+ * stdin, and ends it.
+ */
 export function start(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   nodeOptions: readonly string[] = [],
+  { hasStdin = false } = {},
 ): { readonly child: ChildProcess; readonly done: Promise<Result> } {
   const child = spawn(process.execPath, [...nodeOptions, BIN, ...args], {
     cwd: ROOT,
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [hasStdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
   })
   let [stdout, stderr] = ['', '']
-  child.stdout.on('data', (chunk: Buffer) => {
+  child.stdout?.on('data', (chunk: Buffer) => {
     stdout += chunk.toString()
   })
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     stderr += chunk.toString()
   })
   const done = new Promise<Result>((resolve, reject) => {

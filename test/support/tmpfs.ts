@@ -49,9 +49,17 @@ export async function mountDisk(sizeMiB: number): Promise<SmallDisk> {
     directory,
     usedBytes,
     async leaveFree(sizeBytes) {
-      // A file system of size 0 would have no limit.
-      const size = Math.max(4096, (await usedBytes()) + sizeBytes)
-      await run('mount', ['-o', `remount,size=${size}`, directory])
+      // What is written meanwhile may need more than the new size, which is refused then.
+      for (let tries = 1; ; tries += 1) {
+        // A file system of size 0 would have no limit.
+        const size = Math.max(4096, (await usedBytes()) + sizeBytes)
+        const failed = await run('mount', ['-o', `remount,size=${size}`, directory]).then(
+          () => undefined,
+          (error: unknown) => ({ error }),
+        )
+        if (failed === undefined) return
+        if (tries === 50) throw failed.error
+      }
     },
     async readOnly(on) {
       if (!on) {

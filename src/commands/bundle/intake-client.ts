@@ -4,7 +4,9 @@ import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { parseRecord } from '../../records.ts'
+import type { BlobKey } from '../../store/digest.ts'
 import { MirrorGone, type MirrorWatch } from '../prefetch/silence.ts'
+import { plural } from '../store-output.ts'
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
@@ -14,6 +16,22 @@ export class Refused extends Error {
     super(message)
     this.name = 'Refused'
   }
+}
+
+/** The store takes nothing more: it is full, read-only, or its disk has failed. */
+export class StoreFull extends Refused {
+  constructor(message: string) {
+    super(message)
+    this.name = 'StoreFull'
+  }
+}
+
+/** Blobs of one request. */
+const BLOBS_AT_ONCE = 1_000
+
+interface Blob {
+  readonly key: BlobKey
+  readonly sizeBytes: number
 }
 
 export class IntakeClient {
@@ -33,9 +51,42 @@ export class IntakeClient {
     return this.send(action, undefined, [Buffer.from(JSON.stringify(value))])
   }
 
+  /** Resolves with those that are not stored. The others count as used now, so they are evicted last. Rejects as `send` does. */
+  async missing(blobs: readonly Blob[]): Promise<ReadonlySet<BlobKey>> {
+    const found = new Set<BlobKey>()
+    for (let start = 0; start < blobs.length; start += BLOBS_AT_ONCE) {
+      const some = blobs.slice(start, start + BLOBS_AT_ONCE).map(({ key, sizeBytes }) => ({ key, sizeBytes }))
+      const { missing } = await this.ask('missing', { blobs: some })
+      if (Array.isArray(missing)) for (const key of missing as BlobKey[]) found.add(key)
+    }
+    return found
+  }
+
   /**
-   * Sends bytes, and resolves with the answer. Rejects with Refused if the mirror does not take them, with MirrorGone if it has
-   * ended or is silent, with the error of `body`, and with the reason of the signal.
+   * Resolves with those of `blobs` that are not stored, if the store can hold them together with the others. Rejects with StoreFull if not,
+   * before anything is evicted for them, and else as `send` does.
+   */
+  async missingWithRoom(blobs: readonly Blob[]): Promise<ReadonlySet<BlobKey>> {
+    const missing = await this.missing(blobs)
+    const sum = (isMissing: boolean): number =>
+      blobs.reduce((bytes, { key, sizeBytes }) => bytes + (missing.has(key) === isMissing ? sizeBytes : 0), 0)
+    if (missing.size > 0) await this.ask('room', { bytes: sum(true), keptBytes: sum(false) })
+    return missing
+  }
+
+  /** Rejects with StoreFull if one of them was evicted while others were stored, and else as `send` does. */
+  async requireStored(blobs: readonly Blob[]): Promise<void> {
+    const { size } = await this.missing(blobs)
+    if (size === 0) return
+    throw new StoreFull(
+      `${plural(size, 'blob')} of ${blobs.length} had to go again while the others were stored: the store has no space for all. ` +
+        'Make room on its disk, change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE, and run the command again.',
+    )
+  }
+
+  /**
+   * Sends bytes, and resolves with the answer. Rejects with Refused if the mirror does not take them, with StoreFull if its store is why,
+   * with MirrorGone if it has ended or is silent, with the error of `body`, and with the reason of the signal.
    */
   async send(
     action: string,
@@ -85,7 +136,8 @@ export class IntakeClient {
       // It counts, whatever became of the bytes that it did not wait for.
       if (status === 200) return value
       const { error } = value
-      throw new Refused(typeof error === 'string' ? error : UNKNOWN)
+      const text = typeof error === 'string' ? error : UNKNOWN
+      throw status === 507 ? new StoreFull(text) : new Refused(text)
     } catch (error) {
       await sending
       if (error instanceof Refused) throw error

@@ -7,7 +7,7 @@ import type { Standing } from '../../mirror/intake.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural, printable } from '../store-output.ts'
-import { type IntakeClient, Refused } from './intake-client.ts'
+import { type IntakeClient, Refused, StoreFull } from './intake-client.ts'
 import {
   type BundledBlob,
   type BundledDocument,
@@ -88,8 +88,9 @@ class Load {
     const welcome = welcomeRepos(manifest, standings)
     const loads = [...welcome.values()]
     const needed = neededBlobs(manifest, welcome)
-    const missing = await this.#missing(manifest.blobs.filter(({ key }) => needed.has(key)))
-    this.#checkBase(manifest.blobs, missing)
+    const blobs = manifest.blobs.filter(({ key }) => needed.has(key))
+    await this.#checkBase(blobs.filter(({ isCarried }) => !isCarried))
+    const missing = await this.#client.missingWithRoom(blobs)
 
     const left = expectedMembers(manifest)
     for await (const member of members) {
@@ -105,6 +106,7 @@ class Load {
         `${gone} is missing${left.size > 1 ? `, and ${left.size - 1} more` : ''}: the bundle was cut short`,
       )
 
+    await this.#client.requireStored(blobs)
     await this.#finish(loads)
     return {
       publicRepos: namesOf(loads.filter(({ row }) => row.isPublic)),
@@ -124,20 +126,10 @@ class Load {
     return new Map(repos.map(({ repo }, index) => [repoKey(repo), list[index] as Standing]))
   }
 
-  async #missing(blobs: readonly BundledBlob[]): Promise<ReadonlySet<BlobKey>> {
-    const found = new Set<BlobKey>()
-    for (let start = 0; start < blobs.length; start += ROWS_AT_ONCE) {
-      const { missing } = await this.#client.ask('missing', {
-        blobs: blobs.slice(start, start + ROWS_AT_ONCE),
-      })
-      if (Array.isArray(missing)) for (const key of missing as BlobKey[]) found.add(key)
-    }
-    return found
-  }
-
-  #checkBase(blobs: readonly BundledBlob[], missing: ReadonlySet<BlobKey>): void {
-    const absent = blobs.filter(({ key, isCarried }) => !isCarried && missing.has(key))
-    if (absent.length === 0) return
+  async #checkBase(blobs: readonly BundledBlob[]): Promise<void> {
+    const missing = await this.#client.missing(blobs)
+    if (missing.size === 0) return
+    const absent = blobs.filter(({ key }) => missing.has(key))
     const { since = 'another one' } = this.#bundle.head
     throw new Refused(
       `this bundle builds on the bundle ${since}, of which ${plural(absent.length, 'blob')} ` +
@@ -150,7 +142,7 @@ class Load {
     try {
       await this.#client.send('blob', { key, sizeBytes }, member.bytes)
     } catch (error) {
-      if (!(error instanceof Refused)) throw error
+      if (!(error instanceof Refused) || error instanceof StoreFull) throw error
       const file = this.#bundle.manifest.files.find((one) => one.key === key)
       const name = file === undefined ? key : `${formatRepo(file.repo)}/${printable(file.path)}`
       throw new Refused(`${name}: ${error.message}`)

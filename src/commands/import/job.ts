@@ -9,7 +9,7 @@ import { encodeSegment } from '../../hub/url-text.ts'
 import { fileItem, withDirectories } from '../../mirror/documents/compose.ts'
 import { errorCode } from '../../store/atomic.ts'
 import { type BlobKey, hasDigest } from '../../store/digest.ts'
-import { type IntakeClient, Refused } from '../bundle/intake-client.ts'
+import { type IntakeClient, Refused, StoreFull } from '../bundle/intake-client.ts'
 import type { ControlClient } from '../prefetch/control-client.ts'
 import { type FileResult, runJob } from '../prefetch/job.ts'
 import type { FoundFile, Snapshot, TreeEntry } from './scan.ts'
@@ -53,7 +53,7 @@ export interface ImportOptions {
   readonly say: (line: string) => void
 }
 
-/** Rejects with MirrorGone, and with the reason of the signal. */
+/** Rejects with StoreFull, with MirrorGone, and with the reason of the signal. What was imported until then stays, and is not shown. */
 export async function importSnapshot(snapshot: Snapshot, options: ImportOptions): Promise<ImportedSnapshot> {
   const { repo, commit, files } = snapshot
   const listed = await askHub(snapshot, options, true)
@@ -116,15 +116,20 @@ async function importListed(
   const { repo, commit, files } = snapshot
   const results = new Map<string, ImportedFile>()
   for (const [path] of files) results.set(path, { path, sizeBytes: 0, state: 'refused', reason: FOREIGN })
+  const wanted = listed.flatMap(({ path, key, sizeBytes, state }) =>
+    key !== undefined && (state === 'stored' || files.has(path)) ? [{ key, sizeBytes }] : [],
+  )
+  const missing = await missingOf(wanted, options)
   for (const { path, sizeBytes, key, state, reason } of listed) {
     const found = files.get(path)
     const file = { path, sizeBytes }
     if (state === 'stored') results.set(path, { ...file, state })
     else if (state !== 'absent' || found === undefined || key === undefined)
       results.set(path, { ...file, state: 'refused', reason: reason ?? 'the Hub names no digest of it' })
-    else results.set(path, { ...file, ...(await bring(found, { key, sizeBytes }, options)) })
+    else results.set(path, { ...file, ...(await bring(found, { key, sizeBytes }, { ...options, missing })) })
   }
   if (!options.dryRun) {
+    await options.intake.requireStored(withBytes(wanted.filter(({ key }) => !missing.has(key))))
     // What prefetch keeps of a file, from bytes that are there. A file whose bytes were refused is not asked for.
     const isThere = (path: string): boolean => (results.get(path)?.state ?? 'refused') !== 'refused'
     const kept = await askHub(snapshot, options, false, isThere)
@@ -154,7 +159,7 @@ async function importVouched(
   const { intake, dryRun } = options
   const entries = new Map(tree?.map((entry) => [entry.path, entry]))
   const results: ImportedFile[] = []
-  const kept: TreeEntry[] = []
+  const wanted: (TreeEntry & { readonly found: FoundFile })[] = []
   for (const [path, found] of files) {
     const isForeign = tree !== undefined && !entries.has(path)
     const key = entries.get(path)?.key ?? found.key
@@ -164,10 +169,16 @@ async function importVouched(
       continue
     }
     const sizeBytes = entries.get(path)?.sizeBytes ?? (await sizeOf(found.file)) ?? 0
-    const outcome = await bring(found, { key, sizeBytes }, options)
+    wanted.push({ path, found, key, sizeBytes })
+  }
+  const missing = await missingOf(wanted, options)
+  const kept: TreeEntry[] = []
+  for (const { path, found, key, sizeBytes } of wanted) {
+    const outcome = await bring(found, { key, sizeBytes }, { ...options, missing })
     results.push({ path, sizeBytes, ...outcome })
     if (outcome.state !== 'refused') kept.push({ path, key, sizeBytes })
   }
+  if (!dryRun) await intake.requireStored(withBytes(kept))
   const isComplete = snapshot.isWhole && kept.length === files.size && files.size > 0
   const listing = tree ?? (options.isWhole && isComplete ? kept : undefined)
   if (!dryRun && kept.length > 0) {
@@ -213,11 +224,27 @@ function hexOf(key: BlobKey): string {
   return key.slice(key.indexOf(':') + 1)
 }
 
-/** Sends the bytes of a file, unless the store has them. */
+interface Blob {
+  readonly key: BlobKey
+  readonly sizeBytes: number
+}
+
+/** Each blob once. None is stored of an empty file. */
+function withBytes(blobs: readonly Blob[]): readonly Blob[] {
+  return [...new Map(blobs.flatMap((blob) => (blob.sizeBytes > 0 ? [[blob.key, blob]] : []))).values()]
+}
+
+/** What the store does not have yet. Rejects with StoreFull if it has no space for that, unless nothing is to be stored. */
+async function missingOf(blobs: readonly Blob[], { intake, dryRun }: ImportOptions): Promise<Set<BlobKey>> {
+  const all = withBytes(blobs)
+  return new Set(await (dryRun ? intake.missing(all) : intake.missingWithRoom(all)))
+}
+
+/** Sends the bytes of a file, unless the store has them. They are `missing` no more then. */
 async function bring(
   { file }: FoundFile,
-  blob: { readonly key: BlobKey; readonly sizeBytes: number },
-  { intake, dryRun, say }: ImportOptions,
+  blob: Blob,
+  { intake, dryRun, say, missing }: ImportOptions & { readonly missing: Set<BlobKey> },
 ): Promise<Pick<ImportedFile, 'state' | 'reason'>> {
   const refused = (reason: string) => ({ state: 'refused', reason }) as const
   let handle: FileHandle | undefined
@@ -232,13 +259,14 @@ async function bring(
     // No blob is stored of an empty file, so the mirror does not compare it.
     if (found.size === 0)
       return hasDigest(blob.key, Buffer.alloc(0)) ? { state: 'imported' } : refused(WRONG_BYTES)
-    const { missing } = await intake.ask('missing', { blobs: [blob] })
-    if (Array.isArray(missing) && missing.length === 0) return { state: 'stored' }
+    if (!missing.has(blob.key)) return { state: 'stored' }
     if (dryRun) return { state: 'imported' }
     if (found.size > READ_BYTES * 64) say(`importing ${file}`)
     await intake.send('blob', blob, bytesOf(handle))
+    missing.delete(blob.key)
     return { state: 'imported' }
   } catch (error) {
+    if (error instanceof StoreFull) throw error
     if (error instanceof Refused) return refused(error.message)
     const code = errorCode(error)
     // An error of the file, and none of the connection.

@@ -88,7 +88,7 @@ async function openStore(
     version,
     logger,
     stdout: { write: (text) => process.stderr.write(text) },
-    keepsUnnamed: true,
+    isCommand: true,
   })
   try {
     const socketPath = await app.openControl().catch(() => undefined)

@@ -40,7 +40,9 @@ const REASONS: Readonly<Record<Unstored, string>> = {
     'the repo is private or gated, and HUBMIRROR_CACHE_PRIVATE is off: its files are passed through, and none is kept',
   rule: 'a rule of the policies keeps it out of the store',
   'no-digest': 'the Hub names no digest by which it could be verified, so it is never stored',
-  'no-space': 'the store has no space for it, or its disk has failed',
+  'no-space':
+    'the store has no space for it, or its disk has failed: make room on the disk of HUBMIRROR_CACHE_DIR, or change ' +
+    'HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE',
   loading: 'a command that brings it (bundle load, import) has not finished yet',
 }
 

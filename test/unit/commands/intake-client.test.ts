@@ -1,24 +1,41 @@
 // How a command that brings content ends if its mirror does.
 
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { IntakeClient } from '../../../src/commands/bundle/intake-client.ts'
+import { IntakeClient, StoreFull } from '../../../src/commands/bundle/intake-client.ts'
 import { MirrorGone } from '../../../src/commands/prefetch/silence.ts'
 
 /** A client of a process that accepts connections and does `behave` with them. */
 async function clientOf(behave: (server: Server) => void): Promise<IntakeClient> {
-  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-intake-'))
   const server = createServer({ pauseOnConnect: true })
   behave(server)
+  return clientAt(server)
+}
+
+async function clientAt(server: Server): Promise<IntakeClient> {
+  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-intake-'))
   await new Promise<void>((resolve) => server.listen(join(folder, 'socket'), resolve))
   onTestFinished(async () => {
     server.close()
     await rm(folder, { recursive: true, force: true })
   })
   return new IntakeClient(join(folder, 'socket'), new AbortController().signal)
+}
+
+/** A client of a mirror that gives these answers, one after the other. */
+function clientAnswered(
+  answers: readonly (readonly [status: number, value: unknown])[],
+): Promise<IntakeClient> {
+  const left = [...answers]
+  const mirror = createHttpServer((request, response) => {
+    const [status, value] = left.shift() ?? [500, {}]
+    request.resume().once('end', () => response.writeHead(status).end(JSON.stringify(value)))
+  })
+  return clientAt(mirror)
 }
 
 async function* endless(): AsyncGenerator<Buffer, void, undefined> {
@@ -42,4 +59,31 @@ it('says what was wrong with the bytes when their source fails', async () => {
     throw new Error('the medium is gone')
   })()
   await expect(client.send('blob', {}, broken)).rejects.toThrow('the medium is gone')
+})
+
+const BLOBS = [1, 2, 3].map((sizeBytes) => ({
+  key: `sha256:${String(sizeBytes).repeat(64)}` as const,
+  sizeBytes,
+}))
+
+it('says which blobs are not stored, if the store has room for them', async () => {
+  const missing = BLOBS.slice(1).map(({ key }) => key)
+  const roomy = await clientAnswered([
+    [200, { missing }],
+    [200, {}],
+  ])
+  expect([...(await roomy.missingWithRoom(BLOBS))]).toEqual(missing)
+  const full = await clientAnswered([
+    [200, { missing }],
+    [507, { error: 'the store has no space' }],
+  ])
+  await expect(full.missingWithRoom(BLOBS)).rejects.toThrow(new StoreFull('the store has no space'))
+})
+
+it('does not take blobs for stored that were evicted while others were stored', async () => {
+  await expect((await clientAnswered([[200, { missing: [] }]])).requireStored(BLOBS)).resolves.toBeUndefined()
+  const evicted = await clientAnswered([[200, { missing: [BLOBS[0]?.key] }]])
+  await expect(evicted.requireStored(BLOBS)).rejects.toThrow(
+    /^1 blob of 3 had to go again .* run the command again\.$/,
+  )
 })

@@ -48,3 +48,30 @@ it('a ledger keeps what has become wanted while it entered what the scan found',
   expect((await ledger.reserve(15_000))?.leftBytes).toBe(15_000)
   expect(['0', '4999', '5000'].map((name) => ledger.has(name))).toEqual([true, true, false])
 })
+
+it('a ledger says whether there is room beside what must stay, and evicts nothing for the answer', async () => {
+  const removed: string[] = []
+  const ledger = new Ledger({
+    maxBytes: 100,
+    minFreeBytes: 0,
+    freeBytes: () => Promise.resolve(50),
+    remove: async (name) => void removed.push(name),
+    now: () => 0,
+    observer: silentObserver,
+  })
+  for (const name of ['a', 'b', 'c']) ledger.add(name, 30)
+  const asked: readonly (readonly [bytes: number, keptBytes: number])[] = [
+    [10, 90],
+    [11, 90],
+    [40, 60],
+    [41, 60],
+    [100, 0],
+    [101, 0],
+  ]
+  const answers = []
+  for (const [bytes, keptBytes] of asked) answers.push(await ledger.hasRoom(bytes, keptBytes))
+  expect(answers).toEqual([true, false, true, false, true, false])
+  ledger.pin('a')
+  expect([await ledger.hasRoom(70, 0), await ledger.hasRoom(71, 0)]).toEqual([true, false])
+  expect([removed, ledger.reservedBytes]).toEqual([[], 0])
+})
