@@ -146,7 +146,9 @@ for (const client of GENERATIONS) {
       it('completes a download in the middle of which the mirror is killed and started again', async () => {
         const { hub, replaceMirror } = scene()
         hub.bytesPerSecond = 8_000_000
-        const download = python(scene(), client, 'file.py', ['acme/interrupted', 'large.bin'])
+        // It tries five times, a second apart. A mirror may take longer to start on a busy machine.
+        const args = ['acme/interrupted', 'large.bin', 'main', 'model', '10']
+        const download = python(scene(), client, 'file.py', args)
         await hub.ledger.whenBytes({ server: 'cdn' }, 12_000_000)
         await replaceMirror()
         hub.bytesPerSecond = undefined
