@@ -76,6 +76,8 @@ export function open(base: string, target: string, question: Question = {}): Pro
       resolve,
     )
     outgoing.on('error', reject)
+    // The answer may be here before everything was sent. Then the connection fails unseen by the request.
+    if (question.agent === undefined) outgoing.on('socket', (socket) => socket.on('error', () => undefined))
     outgoing.end(question.body)
   })
 }

@@ -65,7 +65,9 @@ export async function openUpload(
   const targetOf = (address = ''): string => address.slice(mirror.url.length)
   const { href, header } = upload
   const send = (headers: Record<string, string>): ReturnType<LfsUpload['begin']> => {
-    const outgoing = request(href, { method: 'PUT', headers })
+    const outgoing = request(href, { method: 'PUT', headers, agent: false })
+    // The answer may come before everything was sent.
+    outgoing.on('error', () => undefined).on('socket', (socket) => socket.on('error', () => undefined))
     return { request: outgoing, reply: replyTo(outgoing) }
   }
   const partTarget = (number: number): string => targetOf(header[String(number).padStart(5, '0')])
@@ -104,8 +106,6 @@ export async function openUpload(
 
 async function replyTo(outgoing: ClientRequest): Promise<Reply> {
   const [message] = (await once(outgoing, 'response')) as [IncomingMessage]
-  // The answer may come before everything was sent.
-  outgoing.on('error', () => undefined)
   const { statusCode: status = 0, headers } = message
   const body = await buffer(message)
   return { status, headers: headers as Reply['headers'], names: [], body, whole: message.complete }
