@@ -32,7 +32,7 @@ const PATHS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** A Hub with `acme/before`, which a test stores first, and `acme/many`, with which commands are killed. */
-function killedWorld(beforeBytes: number): World {
+export function killedWorld(beforeBytes: number): World {
   const world = new World()
   for (const [id, paths] of Object.entries(PATHS))
     world.model(id).commit(
@@ -140,8 +140,16 @@ export async function expectServed(
     }
 }
 
+/** A mirror serves all files of a repo. */
+export async function expectFiles(url: string, scene: Pick<Scene, 'bytes'>, id: string): Promise<void> {
+  for (const [path, bytes] of filesOf(scene, id)) {
+    const { status, body } = await ask(url, `/${id}/resolve/main/${path}`)
+    expect([path, status, body.equals(bytes)]).toEqual([path, 200, true])
+  }
+}
+
 /** The right bytes of all files of the repo, by path. */
-function filesOf(scene: Pick<Scene, 'bytes'>, id: string): ReadonlyMap<string, Buffer> {
+export function filesOf(scene: Pick<Scene, 'bytes'>, id: string): ReadonlyMap<string, Buffer> {
   return new Map(PATHS[id]?.map((path) => [path, scene.bytes(id, path)]))
 }
 
@@ -187,6 +195,13 @@ export async function openKilled(
       await checkStore(store, model)
       const mirror = await sides.openThere({ auditLog: { kind: 'file', path: at('audit.log') } })
       await expectServed(mirror.url, scene, { isWhole })
+      await mirror.close({ keepDir: true })
+    },
+    /** That store has no wrong byte, and an offline mirror on it serves what was there before. */
+    async expectBefore() {
+      await checkStore(store, model)
+      const mirror = await sides.openThere({ auditLog: { kind: 'file', path: at('audit.log') } })
+      await expectFiles(mirror.url, scene, 'acme/before')
       await mirror.close({ keepDir: true })
     },
     expectVerified: () => expectVerified(thereEnv),

@@ -35,7 +35,7 @@ export interface SceneOptions {
   readonly hub?: HubOptions
   readonly world?: World
   readonly busy?: boolean
-  readonly mirror?: Pick<MirrorOptions, 'now'>
+  readonly mirror?: Pick<MirrorOptions, 'now' | 'cacheDir'>
 }
 
 /** Opens the scene of the running test. */

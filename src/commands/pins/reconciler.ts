@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { isGlob, type Pin } from '../../config/pins-file.ts'
+import { diskCode, diskCure, diskReason } from '../../disk-errors.ts'
 import { pathFilter } from '../../hub/file-patterns.ts'
 import { pinName } from '../../pins/claims.ts'
 import type { Pins } from '../../pins/pins.ts'
@@ -119,8 +120,7 @@ class Reconciler {
     } catch (error) {
       if (signal.aborted) return
       logger.debug({ err: error, pin: pinName(pin) }, 'a run for a pin failed')
-      const message = error instanceof Error ? error.message : String(error)
-      pins.ended(pin, { reason: 'failed', message }, { mayRetry: true })
+      pins.ended(pin, troubleOf(error), { mayRetry: true })
     } finally {
       clearInterval(watch)
     }
@@ -210,6 +210,16 @@ class Reconciler {
       file: () => ({ at() {}, done() {} }),
     }
   }
+}
+
+/** Why a run has failed. An error of the disk is one of the store: what is kept is noted there. */
+function troubleOf(error: unknown): Trouble {
+  const code = diskCode(error)
+  if (code === undefined)
+    return { reason: 'failed', message: error instanceof Error ? error.message : String(error) }
+  const reason = code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'failed'
+  const message = `the store (HUBMIRROR_CACHE_DIR) cannot be written: ${diskReason(error)}. ${diskCure(error)}`
+  return { reason, message }
 }
 
 /** What a run for one revision has come to. */
