@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest'
 import { CLIENTS } from './matrix/clients.ts'
 import { expectRead, expectRefused, run } from './matrix/columns.ts'
 import { type Network, openNetwork } from './matrix/network.ts'
-import { absentOf, canReach } from './matrix/play.ts'
+import { canRead } from './matrix/play.ts'
 import { inTurn } from './matrix/pool.ts'
 import { repoOf } from './matrix/world.ts'
 import { type AirGap, argumentsFor, gapWorld, openAirGap, repoFor } from './support/air-gap.ts'
@@ -28,7 +28,7 @@ afterAll(async () => {
   await network.close()
 })
 
-const clients = CLIENTS.filter((one) => absentOf(one).length === 0 && canReach(one))
+const clients = CLIENTS.filter(canRead)
 /** Of these nothing is in a bundle, and they say so. */
 const NOT_CARRIED: Readonly<Record<string, RegExp>> = {
   git: /has no git repository of this/,

@@ -296,12 +296,6 @@ export const OTHER_CLIENTS: readonly Client[] = [
       private: 'It signs in with a key of its own, which an account of the Hub must know.',
       prefix: 'The name of a model begins with the host of the mirror, and has no place for a prefix.',
     },
-    notes: {
-      ...OLLAMA.notes,
-      offline:
-        'A pull works offline after two pulls with the Hub. Only the second one tells the mirror the size of the small configuration blob.',
-    },
-    inCi: ['public', 'again', 'policy', 'offline'],
   },
   replayed(
     'TEI',

@@ -1,7 +1,7 @@
 // Plays one row of the table: all columns of one client, each with what it cost the Hub. A column that fails is named, and
 // the others go on.
 
-import { needsTrust } from '../support/place.ts'
+import { needsTrust, PLACE } from '../support/place.ts'
 import { isThere } from '../support/tools.ts'
 import { type Client, COLUMNS, type Column } from './client.ts'
 import { playOf } from './columns.ts'
@@ -18,6 +18,12 @@ export interface Played {
 /** Whether the client can reach the mirrors of this run (support/place.ts). */
 export function canReach(client: Client): boolean {
   return !needsTrust || client.hasOwnAuthorities !== true
+}
+
+/** Whether the client is installed, and can read from the mirrors of this run. */
+export function canRead(client: Client): boolean {
+  const hasPlace = PLACE.path === '' || client.cannot?.prefix === undefined
+  return absentOf(client).length === 0 && canReach(client) && hasPlace
 }
 
 /** What of a client is not there: paths, or commands. */
