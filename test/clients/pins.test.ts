@@ -60,7 +60,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-describe.each(['models', 'datasets'] as const)('a pinned repo of the %s', (repoType) => {
+const repoTypes = (['models', 'datasets'] as const).filter((type) =>
+  families.some((client) => client.repoType === type),
+)
+
+describe.each(repoTypes)('a pinned repo of the %s', (repoType) => {
   let stage: Stage
   beforeAll(async () => {
     const pins = join(folder, `${repoType}.yaml`)
