@@ -21,6 +21,8 @@ async function openSmall(text: string): Promise<PinsScene> {
   return scene
 }
 
+const pinOf = (name: string): string => `  - repo: ${name === 'data' ? 'dataset/' : ''}acme/${name}\n`
+
 const pull = async (scene: PinsScene, name: string): Promise<string | undefined> => {
   const reply = await scene.ask(`/acme/${name}/resolve/main/w.bin`)
   expect([reply.status, reply.whole]).toEqual([200, true])
@@ -216,8 +218,28 @@ describe('a mirror that cannot fetch', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('waits as long as the Hub asks to, and says so', async () => {
-    const scene = await openPinned(OPEN)
+  it('holds up no other pin when it fails for its own reason', async () => {
+    const names = ['nothing', 'secret', 'first', 'second', 'third']
+    const scene = await openSmall(`pins:\n${names.map((name) => `  - repo: acme/${name}\n`).join('')}`)
+    scene.hub.faults.add({
+      where: 'hub',
+      match: /acme\/first\/revision/,
+      times: 100,
+      status: { code: 503, headers: { 'retry-after': '300' } },
+    })
+    await scene.begin()
+    const reasons = () => scene.report().pins.map(({ reason }) => reason)
+    await expect.poll(reasons, { timeout: 60_000 }).toEqual(['refused', 'refused', 'hub-away', null, null])
+    // There is room for two of three.
+    await scene.pin(`pins:\n${['first', 'second', 'third', 'data'].map(pinOf).join('')}`)
+    scene.hub.faults.clear()
+    scene.clock.advance(120_000)
+    scene.reread()
+    await expect.poll(reasons, { timeout: 60_000 }).toEqual([null, null, 'no-space', null])
+  })
+
+  it('waits with all others as long as the Hub asks to, and says so', async () => {
+    const scene = await openPinned(`${OPEN}  - repo: dataset/acme/data\n`)
     const limit = scene.hub.faults.add({
       where: 'hub',
       match: /revision/,
@@ -228,6 +250,9 @@ describe('a mirror that cannot fetch', () => {
     await expect.poll(() => scene.report().pins[0]?.reason, { timeout: 20_000 }).toBe('rate-limit')
     expect(scene.report().pins[0]?.message).toBe('the Hub asks to wait: it is asked again in 60 s')
     expect(limit.struck).toBeLessThanOrEqual(2)
+    // The quota is that of all pins.
+    expect(scene.report().pins[1]?.reason).toBe('waiting')
+    expect(scene.hub.ledger.requests({ url: /acme\/data/ })).toEqual([])
   })
 })
 

@@ -22,6 +22,8 @@ const CHECK_EVERY_MS = 2_000
 const MAX_REVISIONS = 1_000
 /** More would fill the memory, and the file in which they are noted. */
 const MAX_FILES = 1_000_000
+/** Other pins do not wait longer for one that fails for its own reason. The quota of the Hub is that of all pins. */
+const LONGEST_OWN_WAIT_MS = 10_000
 
 export interface ReconcilerOptions {
   readonly pins: Pins
@@ -143,6 +145,7 @@ class Reconciler {
         pace: this.#pace,
         endsWithoutSpace: true,
         isRepeated: true,
+        longestOwnWaitMs: LONGEST_OWN_WAIT_MS,
         onListed: (plan) => this.#toFetch(pin, revision, plan),
       })
       if (result !== undefined) ends.push(endOf(result))
@@ -162,7 +165,7 @@ class Reconciler {
     const globs = pin.revisions.filter(isGlob)
     if (globs.length === 0) return named
     const observer = this.#observerOf(pin)
-    const attempts = new Attempts((line) => observer.say(line))
+    const attempts = new Attempts((line) => observer.say(line), LONGEST_OWN_WAIT_MS)
     let all: ReadonlySet<string>
     try {
       all = await listRevisions(pin.repo, { client: this.#client, signal, attempts })

@@ -1,7 +1,7 @@
 // Asks again what may succeed later: after a rate limit of the Hub, or while it cannot be reached for a moment.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { AnswerBroken } from './control-client.ts'
+import { type Again, AnswerBroken } from './control-client.ts'
 
 /** The waits before the second and later tries, where the answer names no time. */
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000] as const
@@ -10,21 +10,22 @@ const LONGEST_WAIT_MS = 310_000
 /** So many failures in a row mean that something is wrong for longer. Each further try then is the only one. */
 const FAILURES_IN_A_ROW = 8
 
-/** What one try has brought. `retryMs` is set if another one may succeed; 0 if no time is known. */
-export interface Attempt<T> {
+/** What one try has brought. */
+export interface Attempt<T> extends Again {
   readonly value: T
-  readonly retryMs?: number | undefined
 }
 
 /** Counts failures for all that is asked by one command. */
 export class Attempts {
   readonly #say: (line: string) => void
+  readonly #longestOwnWaitMs: number
   #failures = 0
   #saidUntil = 0
 
-  /** `say` gets a line when a wait is long. */
-  constructor(say: (line: string) => void) {
+  /** `say` gets a line when a wait is long. `longestOwnWaitMs` bounds each wait but those for the quota: for longer ones no try follows. */
+  constructor(say: (line: string) => void, longestOwnWaitMs = LONGEST_WAIT_MS) {
     this.#say = say
+    this.#longestOwnWaitMs = longestOwnWaitMs
   }
 
   /** Resolves with the result of the last try. Rejects as `attempt` does; AnswerBroken only if the last try does. */
@@ -32,12 +33,13 @@ export class Attempts {
     for (let tries = 0; ; tries += 1) {
       const mayRetry = tries < WAITS_MS.length && this.#failures < FAILURES_IN_A_ROW
       try {
-        const { value, retryMs } = await attempt()
+        const { value, retryMs, isForQuota = false } = await attempt()
         if (retryMs === undefined) {
           this.#failures = 0
           return value
         }
-        if (!mayRetry) {
+        const isTooLong = !isForQuota && retryMs > this.#longestOwnWaitMs
+        if (!mayRetry || isTooLong) {
           this.#failures += 1
           return value
         }

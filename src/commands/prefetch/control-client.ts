@@ -185,7 +185,16 @@ export function refusalKind(status: number): RefusalKind {
 /** Statuses after which another try may succeed. */
 const RETRIED: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
 
-/** How long to wait before another try, in ms; undefined if that is of no use, 0 if the answer names no time. */
-export function retryMs({ status, headers }: Pick<Reply, 'status' | 'headers'>): number | undefined {
-  return RETRIED.has(status) ? (waitMsOf(headers, Date.now()) ?? 0) : undefined
+/** Whether and when another try is of use. */
+export interface Again {
+  /** How long to wait before it, in ms; undefined if it is of no use, 0 if no time is known. */
+  readonly retryMs?: number | undefined
+  /** Whether the wait is for the quota, which all that this process asks the Hub has in common. */
+  readonly isForQuota?: boolean
+}
+
+/** The same, as an answer says it. */
+export function againOf({ status, headers }: Pick<Reply, 'status' | 'headers'>): Again {
+  if (!RETRIED.has(status)) return {}
+  return { retryMs: waitMsOf(headers, Date.now()) ?? 0, isForQuota: status === 429 }
 }

@@ -6,6 +6,7 @@ import { parseRecord } from '../../records.ts'
 import { type Attempt, Attempts } from './attempts.ts'
 import {
   AnswerBroken,
+  againOf,
   type ControlClient,
   PARALLEL,
   type RefusalKind,
@@ -14,7 +15,6 @@ import {
   readText,
   refusalKind,
   refusalText,
-  retryMs,
 } from './control-client.ts'
 import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts'
 import { fetchManifests } from './manifests.ts'
@@ -74,6 +74,8 @@ export interface JobOptions {
   readonly onListed?: (listed: Plan) => Promise<readonly ListedFile[]>
   /** Holds back what is fetched. */
   readonly pace?: Pace
+  /** As for Attempts. */
+  readonly longestOwnWaitMs?: number
   /** Whether the first file without space ends the fetching for its repo: a smaller one must not take what is left. */
   readonly endsWithoutSpace?: boolean
   /** Whether the same is looked at again and again: what depends on files is requested only if one of them was fetched. */
@@ -112,7 +114,7 @@ class Job {
 
   constructor(options: JobOptions) {
     this.#options = options
-    this.#attempts = new Attempts((line) => options.observer.say(line))
+    this.#attempts = new Attempts((line) => options.observer.say(line), options.longestOwnWaitMs)
   }
 
   async run(): Promise<readonly RepoResult[]> {
@@ -201,7 +203,7 @@ class Job {
   async #look(target: string, onBytes: (presentBytes: number) => void): Promise<Attempt<Found>> {
     const { client, signal } = this.#options
     const reply = await client.ask(target, { signal, wish: 'look' })
-    if (reply.status !== 200) return { value: refused(reply), retryMs: retryMs(reply) }
+    if (reply.status !== 200) return { value: refused(reply), ...againOf(reply) }
     const { standing, presentBytes } = parseRecord(reply.text) ?? {}
     if (typeof presentBytes === 'number') onBytes(presentBytes)
     if (standing === 'stored' || standing === 'absent') return { value: standing }
@@ -220,16 +222,16 @@ class Job {
     while (sizeBytes - file.askedBytes > pieceBytes) {
       const start = file.askedBytes
       const range = `bytes=${start}-${start + pieceBytes - 1}`
-      const { value, retryMs } = await this.#storePaced(target, onBytes, { range, bytes: pieceBytes })
-      if (value !== 'part') return { value, retryMs }
+      const { value, ...again } = await this.#storePaced(target, onBytes, { range, bytes: pieceBytes })
+      if (value !== 'part') return { value, ...again }
       file.askedBytes += pieceBytes
     }
     // To the open end: so the file is verified and stored, and what may be missing before is fetched.
     const range = file.askedBytes === 0 ? undefined : `bytes=${file.askedBytes}-`
     const bytes = sizeBytes - file.askedBytes
-    const { value, retryMs } = await this.#storePaced(target, onBytes, { range, bytes })
+    const { value, ...again } = await this.#storePaced(target, onBytes, { range, bytes })
     if (value === 'part') throw new AnswerBroken()
-    return { value, retryMs }
+    return { value, ...again }
   }
 
   /** Has `bytes` of a file stored when the pace allows. Only those that were transferred count. */
@@ -255,7 +257,7 @@ class Job {
     const { statusCode: status = 0, headers } = answer
     if (status !== 200) {
       const reply = { status, headers, text: await readText(answer, { signal }) }
-      return { value: refused(reply), retryMs: retryMs(reply), arrivedBytes: 0 }
+      return { value: refused(reply), ...againOf(reply), arrivedBytes: 0 }
     }
     let last: Record<string, unknown> | undefined
     for await (const line of readLines(answer, { signal })) {

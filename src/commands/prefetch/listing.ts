@@ -8,12 +8,12 @@ import type { BlobKey } from '../../store/digest.ts'
 import type { Attempts } from './attempts.ts'
 import {
   AnswerBroken,
+  againOf,
   type ControlClient,
   type RefusalKind,
   type Reply,
   refusalKind,
   refusalText,
-  retryMs,
 } from './control-client.ts'
 import { MirrorGone } from './silence.ts'
 
@@ -96,7 +96,7 @@ async function read(target: string, { client, attempts, signal }: Asking): Promi
   try {
     const reply = await attempts.run(async () => {
       const value = await client.ask(target, { signal })
-      return { value, retryMs: retryMs(value) }
+      return { value, ...againOf(value) }
     }, signal)
     if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply.status))
     return reply

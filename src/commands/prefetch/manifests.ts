@@ -4,7 +4,7 @@
 import type { Repo } from '../../hub/names.ts'
 import { blobsIn, MANIFEST_VARIANTS, manifestTarget, tagsFor } from '../../hub/registry.ts'
 import { SMALL_BYTES } from '../../store/blobs/blob-file.ts'
-import { AnswerBroken, retryMs } from './control-client.ts'
+import { AnswerBroken, againOf } from './control-client.ts'
 import type { Asking, ListedFile } from './listing.ts'
 import { MirrorGone } from './silence.ts'
 
@@ -37,7 +37,7 @@ async function read(
   try {
     const reply = await attempts.run(async () => {
       const value = await client.ask(target, { signal, headers })
-      return { value, retryMs: retryMs(value) }
+      return { value, ...againOf(value) }
     }, signal)
     return reply.status === 200 ? reply.text : undefined
   } catch (error) {
