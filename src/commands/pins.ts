@@ -3,7 +3,7 @@
 
 import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
-import { byPin } from '../pins/claims.ts'
+import { byPin, claim } from '../pins/claims.ts'
 import { type PinReport, type PinsReport, reportOf } from '../pins/report.ts'
 import { parseRecord } from '../records.ts'
 import { PINS_ROUTE } from '../server/control.ts'
@@ -64,9 +64,11 @@ async function lookAtStore({ pins: path, cacheDir, cacheMaxSizeBytes }: WithPins
   const pinned = await readPinnedCommits(cacheDir)
   const { entries } = await takeInventory(layout)
   const stored = new Set(entries.filter(({ kind }) => kind === 'blob').map(({ key }) => key))
+  const known = byPin(pinned === 'damaged' ? new Map() : pinned)
   return reportOf({
     file,
-    known: byPin(pinned === 'damaged' ? new Map() : pinned),
+    known,
+    claims: claim(file, known, cacheMaxSizeBytes),
     faulty: 'faults' in read,
     limitBytes: cacheMaxSizeBytes,
     isStored: (key) => stored.has(key),

@@ -15,35 +15,34 @@ export interface PinnedRevision {
 }
 
 export interface Claims {
-  readonly keys: ReadonlySet<BlobKey>
-  readonly sizeBytes: number
+  readonly keys: Set<BlobKey>
+  sizeBytes: number
 }
 
-/** The revisions of which commits are known, by what all revisions of one pin share. */
-export type RevisionsByPin = ReadonlyMap<string, readonly PinnedRevision[]>
+/** The commits that are known of revisions, the newest first, by `pinPart` and then by revision. */
+export type KnownCommits = Map<string, Map<string, readonly PinnedCommit[]>>
+type Known = ReadonlyMap<string, ReadonlyMap<string, readonly PinnedCommit[]>>
 
 /** Sorts what is known by pins, in one pass: each pin then finds its own without a look at those of all others. */
-export function byPin(pinned: PinnedCommits): RevisionsByPin {
-  const found = new Map<string, PinnedRevision[]>()
+export function byPin(pinned: PinnedCommits): KnownCommits {
+  const found: KnownCommits = new Map()
   for (const [id, commits] of pinned) {
     const parsed = parsePinId(id)
     if (parsed === undefined) continue
-    const { pin, revision } = parsed
-    const known = found.get(pin)
-    if (known === undefined) found.set(pin, [{ revision, commits }])
-    else known.push({ revision, commits })
+    const ofPin = found.get(parsed.pin) ?? new Map<string, readonly PinnedCommit[]>()
+    found.set(parsed.pin, ofPin.set(parsed.revision, commits))
   }
   return found
 }
 
 /** The revisions of a pin of which commits are known, by name. Only as many commits are in them as are to be kept. */
-export function revisionsOf(pin: Pin, known: RevisionsByPin): readonly PinnedRevision[] {
-  const all = known.get(pinPart(pin)) ?? []
-  if (all.length === 0) return []
+export function revisionsOf(pin: Pin, known: Known): readonly PinnedRevision[] {
+  const all = known.get(pinPart(pin))
+  if (all === undefined) return []
   const isNamed = namesOf(pin)
-  return all
-    .filter(({ revision }) => isNamed(revision))
-    .map(({ revision, commits }) => ({ revision, commits: commits.slice(0, pin.keep + 1) }))
+  return [...all]
+    .filter(([revision]) => isNamed(revision))
+    .map(([revision, commits]) => ({ revision, commits: commits.slice(0, pin.keep + 1) }))
     .toSorted((a, b) => (a.revision < b.revision ? -1 : 1))
 }
 
@@ -59,24 +58,39 @@ export function namesOf(pin: Pin): (revision: string) => boolean {
  * Adds up what is kept. `limitBytes` is that of the store, undefined if it has none. What facts may take is left, so that the store
  * stays below its limit.
  */
-export function claim({ pins }: PinsFile, known: RevisionsByPin, limitBytes: number | undefined): Claims {
-  const mayTakeBytes = limitBytes === undefined ? Number.POSITIVE_INFINITY : limitBytes * (1 - FACTS_SHARE)
-  const keys = new Set<BlobKey>()
-  let sizeBytes = 0
-  const take = (file: PinnedFile): void => {
-    if (keys.has(file.key) || sizeBytes + file.sizeBytes > mayTakeBytes) return
-    keys.add(file.key)
-    sizeBytes += file.sizeBytes
-  }
+export function claim({ pins }: PinsFile, known: Known, limitBytes: number | undefined): Claims {
+  const claims = { keys: new Set<BlobKey>(), sizeBytes: 0 }
   const revisions = pins.flatMap((pin) => revisionsOf(pin, known))
-  for (const { commits } of revisions) for (const file of commits[0]?.files ?? []) take(file)
+  for (const { commits } of revisions) claimMore(claims, commits[0]?.files ?? [], limitBytes)
   for (const { commits } of revisions)
-    for (const { files } of commits.slice(1)) for (const file of files) take(file)
-  return { keys, sizeBytes }
+    for (const { files } of commits.slice(1)) claimMore(claims, files, limitBytes)
+  return claims
+}
+
+/** Adds files to what is kept, as far as they fit. Returns those that were added, and whether that is all of them. */
+export function claimMore(
+  claims: Claims,
+  files: readonly PinnedFile[],
+  limitBytes: number | undefined,
+): { readonly added: readonly BlobKey[]; readonly fits: boolean } {
+  const mayTakeBytes = limitBytes === undefined ? Number.POSITIVE_INFINITY : limitBytes * (1 - FACTS_SHARE)
+  const added: BlobKey[] = []
+  let fits = true
+  for (const { key, sizeBytes } of files) {
+    if (claims.keys.has(key)) continue
+    if (claims.sizeBytes + sizeBytes > mayTakeBytes) {
+      fits = false
+      continue
+    }
+    claims.keys.add(key)
+    claims.sizeBytes += sizeBytes
+    added.push(key)
+  }
+  return { added, fits }
 }
 
 /** The revisions that are still pinned by a file, with as many commits as it keeps. */
-export function stillPinned({ pins }: PinsFile, known: RevisionsByPin): PinnedCommits {
+export function stillPinned({ pins }: PinsFile, known: Known): PinnedCommits {
   const left = new Map<string, readonly PinnedCommit[]>()
   for (const pin of pins)
     for (const { revision, commits } of revisionsOf(pin, known)) left.set(pinId(pin, revision), commits)

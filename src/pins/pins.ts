@@ -4,7 +4,7 @@
 import type { Logger } from 'pino'
 import { FollowedPins } from '../config/followed-pins.ts'
 import type { Config } from '../config/keys.ts'
-import { type Pin, type PinsFile, pinId } from '../config/pins-file.ts'
+import { type Pin, type PinsFile, pinId, pinPart } from '../config/pins-file.ts'
 import type { Check } from '../server/ops-routes.ts'
 import type { BlobKey } from '../store/digest.ts'
 import {
@@ -19,9 +19,10 @@ import {
   byPin,
   type Claims,
   claim,
+  claimMore,
+  type KnownCommits,
   namesOf,
   pinName,
-  type RevisionsByPin,
   revisionsOf,
   stillPinned,
 } from './claims.ts'
@@ -41,6 +42,10 @@ const REPORT_MS = 1_000
 /** The first wait after a run that failed; each further one is twice as long. */
 const RETRY_MS = 60_000
 const LONGEST_RETRY_MS = 3_600_000
+/** With more, it takes a while to find out what is kept, and to note it on the disk. */
+const MANY_FILES = 1_000
+/** Each of the two then takes one twentieth of the time, at most. */
+const SHARE = 20
 
 interface PinsOptions {
   readonly path: string
@@ -58,6 +63,7 @@ interface PinsOptions {
 /** The part of the store that pins need. */
 interface KeepingStore {
   keep(keys: ReadonlySet<BlobKey>): void
+  keepAlso(keys: readonly BlobKey[]): void
   readonly ledger: { has(name: string): boolean }
 }
 
@@ -65,17 +71,25 @@ export class Pins {
   readonly #options: PinsOptions
   readonly #file: FollowedPins
   readonly #runs = new Map<string, Run>()
+  /** The same, by the pins of the file as they are now: they are looked up for each pin at each look. */
+  #runOfPin = new WeakMap<Pin, Run>()
   /** The pins of the file, by the same keys as their runs. */
   #wanted: ReadonlyMap<string, Pin>
   readonly #listeners: (() => void)[] = []
   #store: KeepingStore | undefined
-  #pinned: PinnedCommits
-  /** The same, as pins look it up. */
-  #known: RevisionsByPin
+  /** What was seen of the pins, and is kept of it. */
+  #known: KnownCommits
   #claims: Claims
+  /** Whether the claims are not those of the priorities: a revision has left files, or some did not fit. */
+  #isStale = false
   /** The limit of the store for which the claims were made. */
   #limitBytes: number | undefined
   #writing: Promise<void> = Promise.resolve()
+  /** The note that waits, because the last one took long. */
+  #laterNote: NodeJS.Timeout | undefined
+  /** When many files may be noted again, and when it may be found out again which are kept, on the clock of this process. */
+  #nextNoteAt = 0
+  #nextClaimAt = 0
   #made: { readonly report: PinsReport; readonly at: number } | undefined
 
   private constructor(options: PinsOptions, pinned: PinnedCommits) {
@@ -90,8 +104,7 @@ export class Pins {
         ),
     })
     this.#wanted = wantedBy(this.#file.current)
-    this.#pinned = stillPinned(this.#file.current, byPin(pinned))
-    this.#known = byPin(this.#pinned)
+    this.#known = byPin(stillPinned(this.#file.current, byPin(pinned)))
     this.#claims = this.#claim()
   }
 
@@ -152,6 +165,7 @@ export class Pins {
     this.#file.check()
     this.#made = undefined
     if (this.#options.settings.cacheMaxSizeBytes !== this.#limitBytes) this.#keep()
+    else this.#refresh()
   }
 
   /** Whether the bytes are stored. */
@@ -169,12 +183,11 @@ export class Pins {
 
   /** The pin to look at next, and in how many ms; 0 is now. Undefined if there are no pins. */
   next(): { readonly pin: Pin; readonly inMs: number } | undefined {
-    const { monotonic } = this.#options
+    const now = this.#options.monotonic()
     let first: { pin: Pin; inMs: number } | undefined
     // The pins are in the order of their priority.
     for (const pin of this.file.pins) {
-      // A pin that was never looked at is due from now on, so the clock is read last.
-      const inMs = Math.max(0, this.#runOf(pin).dueAt - monotonic())
+      const inMs = Math.max(0, this.#runOf(pin).dueAt - now)
       if (first === undefined || inMs < first.inMs) first = { pin, inMs }
       if (inMs === 0) break
     }
@@ -187,14 +200,15 @@ export class Pins {
       ({ revision }) => !all.has(revision) && !pin.revisions.includes(revision),
     )
     if (gone.length === 0) return
-    const left = new Map(this.#pinned)
-    for (const { revision } of gone) left.delete(pinId(pin, revision))
-    await this.#change(left)
+    for (const { revision } of gone) this.#known.get(pinPart(pin))?.delete(revision)
+    this.#isStale = true
+    this.#refresh()
+    await this.#note()
   }
 
   /**
    * A revision of the pin is at this commit, which has these files of those that are meant. From now on they are kept. Resolves
-   * when a restart knows that, too; rejects with the error of the disk.
+   * when a restart knows that, too, or will within seconds where many files are kept; rejects with the error of the disk.
    */
   async listed(
     pin: Pin,
@@ -207,14 +221,16 @@ export class Pins {
     // The file may have changed since.
     const current = this.current(pin)
     if (current === undefined || !namesOf(current)(revision)) return
-    const id = pinId(pin, revision)
-    const before = this.#pinned.get(id) ?? []
+    const ofPin = this.#known.get(pinPart(pin)) ?? new Map<string, readonly PinnedCommit[]>()
+    const before = ofPin.get(revision) ?? []
     const known = before.find((one) => one.commit === commit)
     const seenAt = known?.seenAt ?? this.#options.now()
     const present: PinnedCommit = { commit, seenAt, files: files.filter(({ sizeBytes }) => sizeBytes > 0) }
     const past = before.filter((one) => one.commit !== commit)
     if (before[0]?.commit === commit && before[0].files.length === present.files.length) return
-    await this.#change(new Map(this.#pinned).set(id, [present, ...past].slice(0, current.keep + 1)))
+    this.#known.set(pinPart(pin), ofPin.set(revision, [present, ...past].slice(0, current.keep + 1)))
+    this.#keepMore(present.files, before.length > 0)
+    await this.#note()
   }
 
   /** A run for a pin is under way and does not come on for now. */
@@ -249,9 +265,11 @@ export class Pins {
 
   #makeReport(): PinsReport {
     const { now, monotonic, settings } = this.#options
+    this.#refresh()
     return reportOf({
       file: this.file,
       known: this.#known,
+      claims: this.#claims,
       faulty: this.#file.isFaulty,
       limitBytes: settings.cacheMaxSizeBytes,
       isStored: (key) => this.isStored(key),
@@ -277,21 +295,27 @@ export class Pins {
 
   /** Resolves when what is kept has been written, or could not be. */
   async close(): Promise<void> {
-    await this.#writing.catch(() => undefined)
+    await (this.#laterNote === undefined ? this.#writing : this.#write()).catch(() => undefined)
   }
 
   #runOf(pin: Pin): Run {
-    const key = runKey(pin)
-    const known = this.#runs.get(key)
-    if (known !== undefined) return known
+    const found = this.#runOfPin.get(pin)
+    if (found !== undefined) return found
+    const run = this.#runs.get(runKey(pin)) ?? this.#newRun(pin)
+    this.#runOfPin.set(pin, run)
+    return run
+  }
+
+  #newRun(pin: Pin): Run {
     // What an earlier process had seen counts until the first run has ended.
     const isKnown = revisionsOf(pin, this.#known).length > 0
     const run: Run = {
-      dueAt: this.#options.monotonic(),
+      // It was never looked at.
+      dueAt: Number.NEGATIVE_INFINITY,
       failures: 0,
       trouble: isKnown ? undefined : WAITING,
     }
-    this.#runs.set(key, run)
+    this.#runs.set(runKey(pin), run)
     return run
   }
 
@@ -300,34 +324,86 @@ export class Pins {
     const { file } = this
     this.#wanted = wantedBy(file)
     for (const key of this.#runs.keys()) if (!this.#wanted.has(key)) this.#runs.delete(key)
+    this.#runOfPin = new WeakMap()
     logger.info({ path, pins: file.pins.length }, 'the file of pins was read again')
     // What is no longer pinned can be evicted at once, whether or not the disk takes the note of it.
-    this.#change(stillPinned(file, this.#known)).catch((error: unknown) =>
-      logger.warn({ err: error }, 'what pins keep could not be written to the store'),
-    )
+    this.#known = byPin(stillPinned(file, this.#known))
+    this.#keep()
+    this.#note().catch((error: unknown) => this.#notNoted(error))
     for (const listener of this.#listeners) listener()
   }
 
-  /** Keeps what is pinned from now on, at once. Resolves when it is on the disk. */
-  #change(pinned: PinnedCommits): Promise<void> {
-    this.#pinned = pinned
-    this.#known = byPin(pinned)
-    this.#keep()
+  /**
+   * Notes on the disk what is known. Resolves when that is done; with many files, perhaps before. Rejects with the error of the disk.
+   */
+  #note(): Promise<void> {
+    const waitMs = this.#nextNoteAt - performance.now()
+    if (this.#claims.keys.size <= MANY_FILES || waitMs <= 0) return this.#write()
+    this.#laterNote ??= setTimeout(
+      () => void this.#write().catch((error: unknown) => this.#notNoted(error)),
+      waitMs,
+    ).unref()
+    return Promise.resolve()
+  }
+
+  #write(): Promise<void> {
+    clearTimeout(this.#laterNote)
+    this.#laterNote = undefined
     const { cacheDir } = this.#options
     const writing = this.#writing
       .catch(() => undefined)
-      .then(() => writePinnedCommits(cacheDir, this.#pinned))
+      .then(async () => {
+        const beganAt = performance.now()
+        await writePinnedCommits(cacheDir, stillPinned(this.file, this.#known))
+        const endedAt = performance.now()
+        this.#nextNoteAt = endedAt + (endedAt - beganAt) * SHARE
+      })
     this.#writing = writing
     return writing
   }
 
-  #keep(): void {
+  #notNoted(error: unknown): void {
+    this.#options.logger.warn({ err: error }, 'what pins keep could not be written to the store')
+  }
+
+  /** Keeps the files of a commit as well, as far as they fit. `isMoved` says that others may be free now. */
+  #keepMore(files: readonly PinnedFile[], isMoved: boolean): void {
+    const { added, fits } = claimMore(this.#claims, files, this.#limitBytes)
+    this.#store?.keepAlso(added)
     this.#made = undefined
+    if (fits && !isMoved) return
+    this.#isStale = true
+    this.#refresh()
+  }
+
+  /** Finds out again what is kept, if that has changed; with many files not at once, because that takes a while. */
+  #refresh(): void {
+    const isLate = this.#claims.keys.size <= MANY_FILES || performance.now() >= this.#nextClaimAt
+    if (this.#isStale && isLate) this.#keep()
+  }
+
+  #keep(): void {
+    const beganAt = performance.now()
+    this.#made = undefined
+    this.#isStale = false
     const before = this.#claims.keys
     this.#claims = this.#claim()
     const { keys } = this.#claims
-    const isSame = keys.size === before.size && [...keys].every((key) => before.has(key))
-    if (!isSame) this.#store?.keep(keys)
+    const gained = new Set([...keys].filter((key) => !before.has(key)))
+    if (gained.size > 0 || keys.size !== before.size) this.#store?.keep(keys)
+    if (gained.size > 0) this.#lookAtOwners(gained)
+    const endedAt = performance.now()
+    this.#nextClaimAt = endedAt + (endedAt - beganAt) * SHARE
+  }
+
+  /** Pins of which missing files have room now are due. */
+  #lookAtOwners(gained: ReadonlySet<BlobKey>): void {
+    const isMissing = ({ key }: PinnedFile): boolean => gained.has(key) && !this.isStored(key)
+    for (const pin of this.file.pins) {
+      const revisions = revisionsOf(pin, this.#known)
+      if (revisions.some(({ commits }) => commits[0]?.files.some(isMissing) === true))
+        this.#runOf(pin).dueAt = Number.NEGATIVE_INFINITY
+    }
   }
 
   #claim(): Claims {

@@ -5,7 +5,7 @@ import { repoKey } from '../hub/names.ts'
 import type { BlobKey } from '../store/digest.ts'
 import type { PinnedFile } from '../store/pinned-commits.ts'
 import type { PinReason } from '../telemetry/observer.ts'
-import { type Claims, claim, type RevisionsByPin, revisionsOf } from './claims.ts'
+import { type Claims, type KnownCommits, revisionsOf } from './claims.ts'
 
 /** The end of the last run for a pin, if it could not do everything. */
 export interface Trouble {
@@ -50,7 +50,8 @@ export interface PinsReport {
 
 export interface ReportOptions {
   readonly file: PinsFile
-  readonly known: RevisionsByPin
+  readonly known: KnownCommits
+  readonly claims: Readonly<Claims>
   readonly faulty: boolean
   readonly limitBytes: number | undefined
   readonly isStored: (key: BlobKey) => boolean
@@ -61,8 +62,7 @@ export interface ReportOptions {
 
 /** Compares. */
 export function reportOf(options: ReportOptions): PinsReport {
-  const { file, known, faulty, limitBytes } = options
-  const claims = claim(file, known, limitBytes)
+  const { file, claims, faulty, limitBytes } = options
   const pins = file.pins.map((pin) => reportPin(pin, claims, options))
   return {
     complete: pins.every(({ behind }) => !behind),
@@ -86,7 +86,7 @@ export function summary({ pins, faulty }: PinsReport): string | undefined {
   return [first, second].filter((part) => part !== undefined).join('; ') || undefined
 }
 
-function reportPin(pin: Pin, claims: Claims, options: ReportOptions): PinReport {
+function reportPin(pin: Pin, claims: Readonly<Claims>, options: ReportOptions): PinReport {
   const { isStored, troubleOf, nextRunAt } = options
   let noSpace = false
   const at = revisionsOf(pin, options.known).map(({ revision, commits }): RevisionReport => {

@@ -251,12 +251,21 @@ export class DiskStore implements Store {
     return counted ?? (await sizeOfPartial(this.#layout.partial(key)))?.sizeBytes ?? 0
   }
 
-  /** Keeps these blobs, and what has arrived of them, from eviction until the next call. The caller must not change the set. */
+  /**
+   * Keeps these blobs, and what has arrived of them, from eviction until the next call. The caller may only add to the set, and
+   * calls `keepAlso` then.
+   */
   keep(keys: ReadonlySet<BlobKey>): void {
     this.ledger.keep((name) => {
       const entry = keys.size === 0 ? undefined : parseEntryName(name)
       return entry !== undefined && keys.has(entry.key)
     })
+  }
+
+  /** Keeps these as well, which the caller has added to the set of `keep`. */
+  keepAlso(keys: readonly BlobKey[]): void {
+    this.ledger.keepAlso(keys)
+    this.ledger.keepAlso(keys.map((key) => partialName(key)))
   }
 
   /**

@@ -230,6 +230,16 @@ export class Ledger {
     this.#pinnedBytes = this.#countPinned()
   }
 
+  /** Keeps these as well, which `isWanted` accepts from now on. For a few: `keep` looks at every entry. */
+  keepAlso(names: Iterable<string>): void {
+    for (const name of names) {
+      const entry = this.#entries.all.get(name)
+      if (entry === undefined || entry.isKept) continue
+      if (!isHeld(entry)) this.#pinnedBytes += entry.sizeBytes
+      entry.isKept = true
+    }
+  }
+
   #countPinned(): number {
     let bytes = 0
     for (const entry of this.#entries.all.values()) if (isHeld(entry)) bytes += entry.sizeBytes

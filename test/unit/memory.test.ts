@@ -107,6 +107,7 @@ describe('the source', () => {
       'commands/bundle/stored-repos.ts #documents': 'documents of the revisions of the command line',
       'commands/bundle/stored-repos.ts #blobs': 'files of the revisions of the command line',
       'pins/pins.ts #runs': 'pins of the file',
+      'pins/pins.ts #runOfPin': 'a WeakMap',
       'pins/pins.ts #wanted': 'pins of the file',
       'mirror/single-flight.ts #running': 'questions under way',
       'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',
