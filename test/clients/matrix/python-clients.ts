@@ -86,7 +86,7 @@ const CLI: Client = {
   gated: /requires approval/,
   read: (ask) => {
     const revision = ask.revision === undefined ? [] : ['--revision', ask.revision]
-    return hf(ask, ['download', ask.repo, ...revision, '--local-dir', 'models'], 'models/*')
+    return hf(ask, ['download', ask.repo, ...revision, '--local-dir', 'models'], 'models')
   },
   pull: (ask) => hf(ask, ['download', ask.repo, 'large.bin', '--local-dir', 'models'], 'models/large.bin'),
   upload: (ask) => {
@@ -100,9 +100,9 @@ const CLI: Client = {
   },
 }
 
-/** Runs `hf`, and prints the digests of what then lies in the home. */
-function hf(ask: Ask, args: readonly string[], files: string): Command {
-  const program = `"$@" && sha256sum ${files}`
+/** Runs `hf`, and prints the digests of the files that are then at or below `path` in the home, but for its notes about them. */
+function hf(ask: Ask, args: readonly string[], path: string): Command {
+  const program = `"$@" && find ${path} -type f ! -path '*/.cache/*' -exec sha256sum {} +`
   return {
     command: 'sh',
     args: ['-c', program, 'sh', commandOf('hub-2', 'hf'), ...args],
