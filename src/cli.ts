@@ -7,7 +7,7 @@ import { addBundleCommand } from './commands/bundle-command.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDoctorCommand } from './commands/doctor-command.ts'
-import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
+import { HELP_FORM, SETTINGS_HELP, SettingOption, settingsHelpOf } from './commands/help.ts'
 import { addHubCacheCommands } from './commands/hub-cache-commands.ts'
 import { addPinsCommand } from './commands/pins-command.ts'
 import { addPrefetchCommand } from './commands/prefetch-command.ts'
@@ -52,10 +52,11 @@ function createProgram(finish: (status: number) => void): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print this help, or the help of a command')
     .exitOverride()
+    .configureHelp(HELP_FORM)
     .showSuggestionAfterError(true)
     .addHelpText(
       'after',
-      `\n${settingsHelp()}\n\nExit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.`,
+      `\n${SETTINGS_HELP}\n\nExit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.`,
     )
 
   withSettings(program.command('serve'))
@@ -117,8 +118,8 @@ async function loadChecked(flags: Readonly<Record<string, unknown>>): Promise<Lo
 }
 
 /**
- * Adds a flag for each setting. Our own help text lists them together with their variables: all of them, or those whose
- * keys are in `shown`.
+ * Adds a flag for each setting. Our own help text lists those whose keys are in `shown` together with their variables, or says
+ * where all of them are listed.
  */
 function withSettings(command: Command, shown?: readonly string[]): Command {
   const add = (key: string, form: string, optional: boolean): void => {
@@ -135,7 +136,7 @@ function withSettings(command: Command, shown?: readonly string[]): Command {
   add(CONFIG_FILE.key, CONFIG_FILE.form, false)
   return command
     .allowExcessArguments(false)
-    .addHelpText('after', `\n${shown === undefined ? settingsHelp() : settingsHelpOf(shown)}`)
+    .addHelpText('after', `\n${shown === undefined ? SETTINGS_HELP : settingsHelpOf(shown)}`)
 }
 
 /** A suggestion for an unknown flag. Commander suggests only flags that its own help lists, and ours lists the settings. */

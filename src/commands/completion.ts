@@ -9,9 +9,10 @@ type Shell = (typeof SHELLS)[number]
 
 const HELP = `
 Examples:
-  source <(hubmirror completion bash)                                     this shell only
-  hubmirror completion bash > ~/.local/share/bash-completion/completions/hubmirror
-  hubmirror completion zsh > "\${fpath[1]}/_hubmirror"                      then restart zsh
+  source <(hubmirror completion bash)                          this shell only
+  hubmirror completion bash \\
+    > ~/.local/share/bash-completion/completions/hubmirror
+  hubmirror completion zsh > "\${fpath[1]}/_hubmirror"           then restart zsh
   hubmirror completion fish > ~/.config/fish/completions/hubmirror.fish`
 
 /** Adds `completion SHELL`. It must be added after all other commands, because the script covers those of `program`. */

@@ -8,6 +8,7 @@ import { bytes } from '../config/parse.ts'
 import { MirrorError } from '../errors.ts'
 import { parseRepoId, type Repo } from '../hub/names.ts'
 import { ACCESS_KINDS, type AccessKind } from '../policy/rules.ts'
+import { describeSettings } from './help.ts'
 import { parseRepo } from './repo-argument.ts'
 
 /** The part of the command line that these commands use. */
@@ -27,9 +28,14 @@ interface ConfigLine {
 export function addConfigCommand(program: Command, line: ConfigLine): void {
   const { withSettings, load, loadChecked } = line
   const config = withSettings(program.command('config'))
-    .description('print every setting, its value and where it came from; secrets are masked')
+    .description('print every setting, its value and its source, without secrets')
+    .option('--describe', 'print what every setting means, its flag, variable and default')
     .option('--json', 'print JSON')
     .action(async (flags: Record<string, unknown>) => {
+      if (flags['describe'] === true) {
+        process.stdout.write(`${describeSettings()}\n`)
+        return
+      }
       const { provenance } = await loadChecked(flags)
       process.stdout.write(formatProvenance(provenance, { json: flags['json'] === true }))
     })

@@ -13,7 +13,8 @@ Examples:
   hubmirror doctor --server     # where the mirror runs, with its environment
 
 Without Node: curl -s http://mirror:8080/-/doctor.py | python3 -
-Exit status: 0 no check failed, 1 a check failed (cure the first one first), 2 bad usage.`
+Exit status: 0 no check failed, 1 a check failed (cure the first one first),
+2 bad usage.`
 
 interface DoctorFlags {
   readonly endpoint?: string
@@ -33,7 +34,7 @@ export function addDoctorCommand(
 ): void {
   const command = program
     .command('doctor')
-    .description('find why a client on this machine gets nothing from a mirror, and say the cure')
+    .description('find why a client here gets nothing from a mirror, and the cure')
     .option(
       '--endpoint <url>',
       'the mirror, or any other Hub (default: HF_ENDPOINT, else https://huggingface.co)',

@@ -10,17 +10,20 @@ const EXPORT_EXAMPLES = `
 Examples:
   hubmirror export org/model ~/.cache/huggingface/hub
   hubmirror export dataset/org/data@v1.0 /mnt/usb/hub --copy
-  hubmirror export org/model ./hub --include '*.json' && HF_HUB_CACHE=./hub HF_HUB_OFFLINE=1 python app.py
+  hubmirror export org/model ./hub --include '*.json'
 
-Reads what is stored, and asks nobody. Exit status: 0 the directory has all files, 1 something is missing.`
+A client reads it with HF_HUB_CACHE and HF_HUB_OFFLINE=1. A mirror may keep
+running. Exit status: 0 the directory has all files, 1 something is missing.`
 
 const IMPORT_EXAMPLES = `
 Examples:
   hubmirror import ~/.cache/huggingface/hub
-  hubmirror import ./my-model --repo org/model --revision 0123456789abcdef0123456789abcdef01234567
-  hubmirror import /mnt/usb/hub --public --whole     # for a mirror without the Hub
+  hubmirror import ./my-model --repo org/model --revision COMMIT
+  hubmirror import /mnt/usb/hub --public --whole  # for a mirror without the Hub
 
-The mirror asks the Hub what a commit consists of, with the token of HF_TOKEN. Exit status: 0 all is stored, 1 some is not.`
+It works through the running mirror, or without one. The mirror asks the Hub
+what a commit consists of, with the token of HF_TOKEN.
+Exit status: 0 all is stored, 1 some is not.`
 
 /** Adds both commands. */
 export function addHubCacheCommands(program: Command, line: CommandLine, version: string): void {
@@ -31,9 +34,7 @@ export function addHubCacheCommands(program: Command, line: CommandLine, version
 function addImport(program: Command, { withSettings, load, finish }: CommandLine, version: string): void {
   const command = program
     .command('import')
-    .description(
-      'bring files that a client has downloaded into the store; through the running mirror, or without one',
-    )
+    .description('bring files that a client has downloaded into the store')
     .argument('<path>', 'a cache directory of huggingface_hub, a folder of --local-dir, or any folder')
     .option('--repo <repo>', 'the repo of a folder; of a cache, only this one')
     .option(
@@ -42,8 +43,8 @@ function addImport(program: Command, { withSettings, load, finish }: CommandLine
       parseCommit,
     )
     .addOption(new Option('--type <type>', 'what a repo without a prefix is').choices(REPO_TYPES))
-    .option('--public', 'the repos are public: for a mirror that cannot ask the Hub')
-    .option('--whole', 'all files of the commits are there: for a mirror that cannot ask the Hub')
+    .option('--public', 'the repos are public; for a mirror without the Hub')
+    .option('--whole', 'all files of the commits are there; for a mirror without the Hub')
     .option('--dry-run', 'print what would be imported, and store no file')
     .option('--json', 'print JSON')
     .addHelpText('after', IMPORT_EXAMPLES)
@@ -81,7 +82,7 @@ function parseCommit(text: string): CommitHash {
 function addExport(program: Command, { withSettings, load, finish }: CommandLine): void {
   const command = program
     .command('export')
-    .description('write a stored repo into a cache directory of huggingface_hub; a mirror may keep running')
+    .description('write a stored repo into a cache directory of huggingface_hub')
     .argument('<repo[@revision]>', 'org/name, dataset/org/name, org/name@v1.0; by default of main')
     .argument('<directory>', 'the cache directory, as in HF_HUB_CACHE; it is made if it is missing')
     .addOption(new Option('--type <type>', 'what a repo without a prefix is').choices(REPO_TYPES))

@@ -10,7 +10,8 @@ Examples:
   hubmirror pins --check && echo ready
   hubmirror pins --json --pins /etc/hubmirror/pins.yaml
 
-Exit status: 0 done, 1 with --check if a pin is behind, 2 if the file of pins is wrong.`
+Exit status: 0 done, 1 with --check if a pin is behind, 2 if the file of pins is
+wrong.`
 
 /** Adds the command. */
 export function addPinsCommand(

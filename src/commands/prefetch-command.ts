@@ -10,10 +10,11 @@ import type { CommandLine } from './store-commands.ts'
 const EXAMPLES = `
 Examples:
   hubmirror prefetch org/model dataset/org/data@v1.0
-  hubmirror prefetch org/model --include '*.safetensors' --include '*.json' --exclude 'onnx/'
-  HF_TOKEN=hf_... hubmirror prefetch org/gated-model --dry-run
+  hubmirror prefetch org/model --include '*.json' --exclude 'onnx/'
+  hubmirror prefetch org/gated-model --dry-run     # with HF_TOKEN
 
-The token of HF_TOKEN is used as that of a client. Exit status: 0 all is stored, 1 something is missing.`
+The running mirror fetches, or this command without one. The token of HF_TOKEN
+is used as that of a client. Exit status: 0 all is stored, 1 some is not.`
 
 /** Adds the command. */
 export function addPrefetchCommand(
@@ -23,7 +24,7 @@ export function addPrefetchCommand(
 ): void {
   const command = program
     .command('prefetch')
-    .description('fetch repos into the store before clients ask; by the running mirror, or without one')
+    .description('fetch repos into the store before clients ask for them')
     .argument('<repo[@revision]...>', 'org/name, dataset/org/name, org/name@v1.0; by default of main')
     .addOption(new Option('--type <type>', 'what repos without a prefix are').choices(REPO_TYPES))
     .option('--include <glob>', 'only files that match, as in hf download; may be repeated', collect)

@@ -54,7 +54,7 @@ interface LsFlags {
 
 function addPrune(program: Command, { withSettings, load, finish }: CommandLine): void {
   withSettings(program.command('prune'), ['cache.dir', 'pins', 'auditLog'])
-    .description('remove stored content by repo, age or size; a mirror may keep running')
+    .description('remove stored content by repo, age or size')
     .argument('[repo...]', "these repos: org/name, dataset/org/name, 'models/org/*'")
     .option(
       '--older-than <time>',
@@ -98,7 +98,7 @@ interface PruneFlags {
 
 function addVerify(program: Command, { withSettings, load, finish }: CommandLine): void {
   withSettings(program.command('verify'), ['cache.dir', 'auditLog'])
-    .description('verify the digest of every stored blob; resumes where an earlier run was interrupted')
+    .description('verify the digest of every stored blob')
     .option('--rate <size>', 'read at most this much per second', parserOf(bytes({ min: 1000 })))
     .option('--restart', 'start from the beginning instead of where an earlier run was interrupted')
     .option('--json', 'print JSON')

@@ -53,7 +53,7 @@ export function welcomeText(
     ['Clients need', `export HF_ENDPOINT=${endpoint}`],
     ['Store', config.cacheDir],
     ['Look next', `${curl} ${own}/readyz    whether the mirror can do its job`],
-    ['', `hubmirror ls    what is stored; hubmirror --help    all commands and settings`],
+    ['', `hubmirror ls    what is stored; hubmirror --help    all commands`],
     ['Stop', 'Ctrl-C'],
   ] as const
   const offline = config.offline ? ', offline' : ''

@@ -1,5 +1,4 @@
-// What commands say of themselves, and of a line that they cannot run. The first of each kind is in test/integration/, in the
-// files of the commands.
+// What commands say of a line that they cannot run. The first of each kind is in test/integration/, in the files of the commands.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -44,22 +43,4 @@ it.each([
   const { status, stdout, stderr } = await run(args)
   expect([status, stdout]).toEqual([2, ''])
   expect(stderr).toContain(message)
-})
-
-it.each([
-  [['prune'], ['--older-than', '--cache-dir', '--audit-log']],
-  [['verify'], ['--rate', '--cache-dir']],
-  [['prefetch'], ['--include', '--origin']],
-  [
-    ['token', 'create'],
-    ['--expires', '--mirror-tokens'],
-  ],
-])('%j --help lists its own options and the settings that matter to it', async (args, options) => {
-  const { status, stdout } = await run([...args, '--help'])
-  expect(status).toBe(0)
-  for (const option of options) expect(stdout).toContain(` ${option} <`)
-  expect(stdout).toContain('hubmirror serve --help')
-  expect(stdout).not.toContain('--origin-timeout')
-  // A terminal of the usual height shows all of it.
-  expect(stdout.split('\n').length).toBeLessThan(40)
 })
