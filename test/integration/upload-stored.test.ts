@@ -176,6 +176,35 @@ it('an upload in parts that the client gives up leaves nothing behind when the m
   await expectNothingStored(scene)
 })
 
+it.each([
+  ['has other bytes', OTHER.subarray(500_000)],
+  ['breaks off', undefined],
+])(
+  'two uploads of one object at once, the first of which %s, leave nothing wrong behind',
+  async (_how, rest) => {
+    const { scene, upload } = await openNotes()
+    const { request, reply } = upload.begin()
+    reply.catch(() => undefined)
+    request.write(OBJECT.subarray(0, 500_000))
+    await untilStoring(scene)
+    const second = await openUpload(scene, 'alice/notes', OBJECT)
+    const other = second.begin()
+    other.request.write(OBJECT.subarray(0, 500_000))
+    await scene.hub.ledger.whenSeen({ server: 'cdn', method: 'PUT' }, 2)
+    if (rest === undefined) request.destroy()
+    else {
+      request.end(rest)
+      expect((await reply).status).toBe(422)
+    }
+    await expectNothingStored(scene)
+    other.request.end(OBJECT.subarray(500_000))
+    expect((await other.reply).status).toBe(200)
+    expect((await upload.commit()).status).toBe(200)
+    // The second could not be stored while the first was.
+    expect(await readBack(scene, OBJECT)).toBe(1)
+  },
+)
+
 it('a download of the same bytes does not wait for the upload', async () => {
   const scene = await openScene()
   const bytes = scene.bytes('acme/open', 'w.bin')

@@ -14,9 +14,11 @@ export function uploadBody(
 ): Readable {
   // The end may come before anything reads: an error without a listener would end the process.
   const arriving = request.pipe(new PassThrough()).on('error', () => undefined)
-  request.once('close', () => {
+  const close = (): void => {
     if (!request.readableEnded) arriving.destroy(new Error('the client has left its upload'))
-  })
+  }
+  if (request.destroyed) close()
+  else request.once('close', close)
   const body = Readable.from(pass(arriving), { objectMode: false })
   return body.on('error', () => undefined).once('close', () => arriving.destroy())
 }
