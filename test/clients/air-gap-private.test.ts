@@ -50,6 +50,7 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   'polars by HfFileSystem': /FileNotFoundError: .*repository not found/,
   'transformers.js in Node': /Could not locate file/,
   aria2: /Resource not found/,
+  'hf-hub 0.5': /StatusCode\(404\)/,
 }
 const NO_CONTENT = /has stored no public content of this repo/
 const IN_PYTHON = /RepositoryNotFoundError: 404 .*has stored no public content of this repo/s
