@@ -25,6 +25,8 @@ interface IntakeRequest {
   /** JSON that says what the body is, for a body that is bytes. */
   readonly about: string
   readonly body: AsyncIterable<Buffer>
+  /** Aborts when the command leaves. */
+  readonly signal: AbortSignal
 }
 
 interface IntakeAnswer {
@@ -54,7 +56,11 @@ export async function answerIntake(
   }
 }
 
-async function answer(intake: Intake, action: string, { about, body }: IntakeRequest): Promise<IntakeAnswer> {
+async function answer(
+  intake: Intake,
+  action: string,
+  { about, body, signal }: IntakeRequest,
+): Promise<IntakeAnswer> {
   switch (action) {
     case 'standing': {
       const rows = listOf(await readRecord(body), 'repos')
@@ -73,7 +79,7 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
     }
     case 'blob': {
       const { key, sizeBytes } = blobOf(parseRecord(about))
-      switch (await intake.takeBlob(key, sizeBytes, body)) {
+      switch (await intake.takeBlob(key, sizeBytes, { chunks: body, signal })) {
         case 'stored':
           return done({ stored: true })
         case 'wrong':

@@ -135,10 +135,10 @@ export class Intake {
   async takeBlob(
     key: BlobKey,
     sizeBytes: number,
-    chunks: AsyncIterable<Buffer>,
+    brought: Parameters<Downloads['take']>[2],
   ): Promise<'stored' | 'wrong' | 'no-space'> {
     const { downloads, health } = this.#options
-    const outcome = await downloads.take(key, sizeBytes, chunks, () => this.isStored(key, sizeBytes))
+    const outcome = await downloads.take(key, sizeBytes, brought, () => this.isStored(key, sizeBytes))
     if (outcome === 'no-space') health.onNoSpace()
     return outcome
   }

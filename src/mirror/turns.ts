@@ -14,12 +14,12 @@ function next(): void {
   if (waiting.length > 0) setImmediate(next)
 }
 
-/** Resolves with `event`, or after `ms`. Rejects with the reason of `signal` when that aborts before. */
+/** Resolves with `event`, or after `ms`, unless that is Infinity. Rejects with the reason of `signal` when that aborts before. */
 export async function within(ms: number, event: Promise<void>, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted()
   let end = (): void => {}
   const over = new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(resolve, ms)
+    const timer = ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(resolve, ms)
     const leave = (): void => reject(signal?.reason as Error)
     signal?.addEventListener('abort', leave, { once: true })
     end = () => {

@@ -166,22 +166,27 @@ export class Downloads {
   /**
    * Stores the bytes of `key` as they come from `chunks`, which is read only as far as that is needed. While it does, no
    * download of the key runs, and one that runs before is waited for. An upload is not: its client may take any time. `stored`: it is a blob, now or before. `wrong`: the bytes
-   * do not have this digest or size. `no-space`: the store has none. Rejects with the error of `chunks`, and of the disk.
+   * do not have this digest or size. `no-space`: the store has none. Rejects with the error of `chunks`, of the disk, and with the reason of `signal` while it waits:
+   * when the command that brings the bytes leaves.
    */
   async take(
     key: BlobKey,
     sizeBytes: number,
-    chunks: AsyncIterable<Buffer>,
+    { chunks, signal }: { readonly chunks: AsyncIterable<Buffer>; readonly signal: AbortSignal },
     isStored: () => Promise<boolean>,
   ): Promise<'stored' | 'wrong' | 'no-space'> {
     for (;;) {
       if (this.#isClosed) throw new Error('the mirror is stopping')
       const running = this.#downloads.get(key)
-      if (running !== undefined) await running.catch(() => undefined)
+      const started = running?.then(
+        () => undefined,
+        () => undefined,
+      )
+      if (started !== undefined) await within(Number.POSITIVE_INFINITY, started, signal)
       this.#giveWay(key)
       const settling = this.#settling.get(key)
       if (settling === undefined && !this.#downloads.has(key)) break
-      await settling?.over
+      if (settling !== undefined) await within(Number.POSITIVE_INFINITY, settling.over, signal)
     }
     const settle = this.#occupy(key, { isLoad: true })
     try {

@@ -239,9 +239,15 @@ describe('a load', () => {
   it('holds up a reader for seconds at most, and not one that leaves', async () => {
     const { downloads } = await setUp()
     const stalled = gate()
-    const loading = downloads.take(KEY, BYTES.length, stalledAfter(2 * BLOCK, stalled.passed), () =>
+    const chunks = stalledAfter(2 * BLOCK, stalled.passed)
+    const { signal } = new AbortController()
+    const loading = downloads.take(KEY, BYTES.length, { chunks, signal }, () => Promise.resolve(false))
+    const gone = new AbortController()
+    const waiting = downloads.take(KEY, BYTES.length, { chunks, signal: gone.signal }, () =>
       Promise.resolve(false),
     )
+    gone.abort(new Error('the command has left'))
+    await expect(waiting).rejects.toThrow('the command has left')
     const leaving = new AbortController()
     const left = downloads.arriving(KEY, leaving.signal)
     leaving.abort(new Error('the reader has left'))

@@ -92,7 +92,10 @@ it('an upload gives way to bytes that a command brings, as it does to a download
   async function* chunks(): AsyncGenerator<Buffer> {
     yield* HALVES
   }
-  expect(await downloads.take(KEY, BYTES.length, chunks(), async () => false)).toBe('stored')
+  const { signal } = new AbortController()
+  expect(await downloads.take(KEY, BYTES.length, { chunks: chunks(), signal }, async () => false)).toBe(
+    'stored',
+  )
   receiver?.write(HALVES[1])
   receiver?.finish()
   expect(await isStored()).toBe(true)
