@@ -9,6 +9,10 @@ export interface RedirectPolicy {
   readonly allowedHosts: readonly string[]
 }
 
+/** The message of redirect_refused for a request with a body, which no setting lets the mirror send to another host. */
+export const BODY_REDIRECT =
+  'The Hub or its storage redirected a request with a body to another address. This mirror does not follow that: send it to the Hub directly (unset HF_ENDPOINT), or contact the operator.'
+
 /** More hops than any honest Hub needs: renamed, resolve-cache and CDN, with some to spare. */
 export const MAX_HOPS = 5
 

@@ -226,6 +226,11 @@ describe('a transfer link', () => {
     scene.hub.faults.add({ where: 'cdn', redirectTo: 'http://127.0.0.3:9/x' })
     const put = await scene.ask(target, { method: 'PUT', body: OBJECT })
     expect([put.status, put.headers['x-error-code']]).toEqual([502, 'RedirectRefused'])
+    expect(put.headers['x-error-message']).toContain('does not follow that')
+    scene.hub.faults.add({ where: 'hub', match: /commit/, redirectTo: 'http://127.0.0.2:9/x' })
+    const route = '/api/models/alice/notes/commit/main'
+    const commit = await scene.ask(route, { method: 'POST', token: TOKENS.alice, body: '{}' })
+    expect([commit.status, commit.headers['x-error-message']]).toEqual([502, put.headers['x-error-message']])
   })
 
   it('of a mirror behind this one is opened by that one', async () => {

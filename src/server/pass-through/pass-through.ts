@@ -27,7 +27,7 @@ import { badAnswer, REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
 import { originFailure } from '../../origin/failures/unreachable.ts'
 import { anywhere, followRedirects } from '../../origin/follow.ts'
 import { checkMove, moveOf } from '../../origin/origin-move.ts'
-import { redirectTarget } from '../../origin/redirect.ts'
+import { BODY_REDIRECT, redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { uploadBody } from '../body/upload-body.ts'
@@ -363,7 +363,10 @@ async function follow(
     checkMove(policy, moved, { hasCredential, isRepeatable: method === 'GET' || method === 'HEAD' })
   }
   if (method !== 'GET' && method !== 'HEAD') {
-    throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
+    throw new MirrorError('redirect_refused', {
+      message: BODY_REDIRECT,
+      detail: { reason: 'redirect of a request with a body' },
+    })
   }
   const { range, 'if-range': ifRange } = request.raw.headers
   const requester = {

@@ -17,6 +17,7 @@ import { uploadLimits } from '../../origin/connections/upload-pace.ts'
 import { foreignToStorage } from '../../origin/failures/refused.ts'
 import type { OriginAnswer } from '../../origin/origin-answer.ts'
 import { discard } from '../../origin/read-body.ts'
+import { BODY_REDIRECT } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { uploadBody } from '../body/upload-body.ts'
@@ -135,7 +136,10 @@ async function refusalOf(
 ): Promise<Error | undefined> {
   const { status } = answer
   if (status >= 300 && status < 400)
-    return new MirrorError('redirect_refused', { detail: { reason: 'redirect of an upload', host } })
+    return new MirrorError('redirect_refused', {
+      message: BODY_REDIRECT,
+      detail: { reason: 'redirect of an upload', host },
+    })
   const foreign = await foreignToStorage(answer, host)
   if (foreign !== undefined || status >= 300 || isWhole) return foreign
   return new MirrorError('origin_bad_answer', { detail: { reason: 'success before the end', host, status } })
