@@ -123,16 +123,7 @@ export function formatManifest(
   manifest: Manifest,
   about: { readonly createdAt: Date; readonly since: string | undefined },
 ): { readonly head: Buffer; readonly body: Buffer; readonly name: string } {
-  const lines = [
-    ...manifest.repos.map((row) => ({ kind: 'repo', ...row })),
-    ...manifest.refs.map((row) => ({ kind: 'ref', ...row })),
-    ...manifest.files.map((row) => ({ kind: 'file', ...row })),
-    ...manifest.blobs.map((row) => ({ kind: 'blob', ...row })),
-    ...manifest.documents.map((row) => ({ kind: 'document', ...row })),
-  ].map((row) => `${JSON.stringify('repo' in row ? { ...row, repo: repoKey(row.repo) } : row)}\n`)
-  const body = Buffer.concat(lines.map((line) => Buffer.from(line)))
-  if (body.length > MAX_MANIFEST_BYTES)
-    throw new BadArchive('the bundle would have too many files; make several bundles')
+  const body = linesOf(manifest)
   const documents = new DocumentSizes()
   for (const row of manifest.documents) {
     const fault = documents.add(row)
@@ -148,6 +139,53 @@ export function formatManifest(
     ...(about.since === undefined ? {} : { since: about.since }),
   }
   return { head: Buffer.from(`${JSON.stringify(head, null, 2)}\n`), body, name }
+}
+
+/** Lines are joined when they have so many characters: each for itself takes more memory than its bytes. */
+const JOINED_CHARS = 1024 * 1024
+
+/** Throws BadArchive as soon as they are too many. */
+function linesOf({ repos, refs, files, blobs, documents }: Manifest): Buffer {
+  const pieces: Buffer[] = []
+  let sizeBytes = 0
+  let text = ''
+  const join = (): void => {
+    pieces.push(Buffer.from(text))
+    sizeBytes += pieces.at(-1)?.length ?? 0
+    if (sizeBytes > MAX_MANIFEST_BYTES) throw tooManyFiles()
+    text = ''
+  }
+  for (const [kind, rows] of Object.entries({
+    repo: repos,
+    ref: refs,
+    file: files,
+    blob: blobs,
+    document: documents,
+  }))
+    for (const row of rows) {
+      text += `${JSON.stringify({ kind, ...row, ...('repo' in row && { repo: repoKey(row.repo) }) })}\n`
+      if (text.length > JOINED_CHARS) join()
+    }
+  join()
+  return Buffer.concat(pieces)
+}
+
+/** Bounds the rows of a bundle while they are found, so that memory does not end before the bundle is refused. */
+export class ManifestRoom {
+  #leastBytes = 0
+
+  /** Counts a file. Throws BadArchive if the manifest would be too large. */
+  add({ path }: Pick<BundledFile, 'path'>): void {
+    this.#leastBytes += LEAST_FILE_BYTES + path.length
+    if (this.#leastBytes > MAX_MANIFEST_BYTES) throw tooManyFiles()
+  }
+}
+
+/** What the line of a file has beside its path, at the least: names, two digests and a commit. */
+const LEAST_FILE_BYTES = 200
+
+function tooManyFiles(): BadArchive {
+  return new BadArchive('the bundle would have too many files; make several bundles')
 }
 
 /** Throws BadArchive. */

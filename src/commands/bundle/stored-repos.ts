@@ -20,7 +20,14 @@ import type { FactKind, Facts } from '../../store/store.ts'
 import { type Table, withTable } from '../../store/table/table.ts'
 import type { Wanted } from '../prefetch/listing.ts'
 import { formatRepo } from '../repo-argument.ts'
-import type { BundledBlob, BundledDocument, BundledFile, BundledRef, BundledRepo } from './manifest.ts'
+import {
+  type BundledBlob,
+  type BundledDocument,
+  type BundledFile,
+  type BundledRef,
+  type BundledRepo,
+  ManifestRoom,
+} from './manifest.ts'
 
 /** A document with its bytes. */
 export interface FoundDocument {
@@ -59,7 +66,7 @@ interface StoredRepo {
   readonly implied: Implied
 }
 
-/** Rejects with NotStored. `table` stays open. */
+/** Rejects with NotStored, and with BadArchive if there are too many files for one bundle. `table` stays open. */
 export async function findStored(table: Table | undefined, options: FindOptions): Promise<Found> {
   const finder = new Finder(table, options)
   for (const wanted of options.wanted) await finder.add(wanted)
@@ -88,6 +95,7 @@ class Finder {
   readonly #files = new Map<string, BundledFile>()
   readonly #documents = new Map<string, FoundDocument>()
   readonly #blobs = new Map<BlobKey, number>()
+  readonly #room = new ManifestRoom()
 
   constructor(table: Table | undefined, options: FindOptions) {
     this.#options = options
@@ -230,6 +238,7 @@ class Finder {
           throw new NotStored(
             `${name}/${item.path} has no digest by which it could be verified. Leave it out by --exclude.`,
           )
+        this.#room.add(file)
         this.#files.set(`${repoKey(row.repo)} ${commit} ${item.path}`, withoutUndefined(file))
         if (file.sizeBytes > 0) this.#blobs.set(file.key, file.sizeBytes)
       }

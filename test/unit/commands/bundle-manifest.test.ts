@@ -1,7 +1,12 @@
 // Manifests that hubmirror has not made: which line is refused, why, and what bounds the disk that a small bundle can take.
 
 import { describe, expect, it } from 'vitest'
-import { formatManifest, type Manifest, parseManifest } from '../../../src/commands/bundle/manifest.ts'
+import {
+  formatManifest,
+  type Manifest,
+  ManifestRoom,
+  parseManifest,
+} from '../../../src/commands/bundle/manifest.ts'
 import { expectedMembers } from '../../../src/commands/bundle/read.ts'
 import { fileNames } from '../../../src/commands/bundle/verify.ts'
 import { commit, repo } from '../hub/repo.ts'
@@ -199,4 +204,27 @@ describe('the manifest of a bundle', () => {
     const [answer] = expectedMembers(parse(REPO, DOCUMENT)).values()
     expect(nameOf(answer!)).toBe('')
   })
+})
+
+it('refuses files while they are found, before their manifest would be larger than a reader takes', () => {
+  const room = new ManifestRoom()
+  const file = { path: 'x'.repeat(1024 * 1024) }
+  const add = (times: number): void => {
+    for (let count = 0; count < times; count += 1) room.add(file)
+  }
+  expect(() => add(255)).not.toThrow()
+  expect(() => add(1)).toThrow('too many files; make several bundles')
+})
+
+it('writes lines that a reader reads, however many pieces they make', () => {
+  const large = repo('acme/large')
+  const refs = Array.from({ length: 30_000 }, (_, index) => ({
+    repo: large,
+    revision: `branch-${index}`,
+    commit: COMMIT,
+  }))
+  const manifest = { repos: [{ repo: large, isPublic: true }], refs, documents: [], files: [], blobs: [] }
+  const { body } = formatManifest(manifest, { createdAt: new Date(0), since: undefined })
+  expect(body.length).toBeGreaterThan(2 * 1024 * 1024)
+  expect(parseManifest(body)).toEqual(manifest)
 })
