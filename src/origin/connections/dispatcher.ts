@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { Agent, buildConnector, type Dispatcher, Pool } from 'undici'
 import type { Proxies, Proxy } from '../../http/proxies.ts'
 import { ProxyFailed } from '../failures/unreachable.ts'
+import { KEEP_IDLE_MS } from './keep-idle.ts'
 import { noteErrors, RepeatingDispatcher } from './repeat.ts'
 
 /** Longest wait for a connection, of which there may be three: to the proxy, through it, and TLS. */
@@ -37,6 +38,7 @@ function createAgent({ proxies, connections, timeoutMs }: DispatcherOptions): Ag
     connections,
     pipelining: 1,
     allowH2: false,
+    keepAliveTimeout: KEEP_IDLE_MS,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
     factory: (origin, poolOptions: Pool.Options) => {

@@ -8,6 +8,7 @@
 import { isIP, type OnReadOpts } from 'node:net'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { parentPort } from 'node:worker_threads'
+import { KEEP_IDLE_MS } from '../connections/keep-idle.ts'
 import { Pace } from '../connections/pace.ts'
 import { type AnswerHead, MAX_HEAD_BYTES, readAnswerHead } from './answer-head.ts'
 import {
@@ -28,8 +29,6 @@ const READ_BYTES = 64 * 1024
 const FLUSH_MS = 5
 /** Memory for pieces to come: more was given back than the bodies under way need. */
 const MAX_SPARE = 8
-/** As long as undici keeps an idle connection. */
-const KEEP_MS = 4_000
 const MAX_SESSIONS = 100
 
 const shared = Buffer.allocUnsafeSlow(READ_BYTES)
@@ -423,7 +422,7 @@ class Connection {
     // The last bytes may have come although no more were wanted: records that arrive together are not held back.
     this.resume()
     idle.set(this.#origin, [...(idle.get(this.#origin) ?? []), this])
-    this.#idle = setTimeout(() => this.close(), KEEP_MS)
+    this.#idle = setTimeout(() => this.close(), KEEP_IDLE_MS)
   }
 
   close(): void {

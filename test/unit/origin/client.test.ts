@@ -2,6 +2,7 @@
 
 import { createServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
 import { originClientOf } from '../../support/origin-client.ts'
 
@@ -95,4 +96,27 @@ it('the body of a response that came in time may take longer', async () => {
   expect(await Promise.race([more, waited])).toBe('still open')
   slow.body.destroy()
   await more
+})
+
+it('a connection is kept while nothing is asked for some seconds', async () => {
+  let connections = 0
+  // It does not say how long it keeps them, as the servers before the Hub do not.
+  const server = createTcpServer((socket) => {
+    connections += 1
+    socket.on('error', () => undefined)
+    socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = originClientOf(server, { connections: 1 })
+  onTestFinished(async () => {
+    await client.close()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  for (const waitMs of [0, 6_000]) {
+    await sleep(waitMs)
+    const answer = await client.send({ kind: 'head', method: 'GET', url: client.url('/x'), requester })
+    expect(answer.status).toBe(200)
+    await answer.body.toArray()
+  }
+  expect(connections).toBe(1)
 })
