@@ -390,7 +390,8 @@ export class Pins {
     this.#claims = this.#claim()
     const { keys } = this.#claims
     const gained = new Set([...keys].filter((key) => !before.has(key)))
-    if (gained.size > 0 || keys.size !== before.size) this.#store?.keep(keys)
+    // Also if it holds the same: the store judges what arrives by the set that it was given last, to which keys are added.
+    this.#store?.keep(keys)
     if (gained.size > 0) this.#lookAtOwners(gained)
     const endedAt = performance.now()
     this.#nextClaimAt = endedAt + (endedAt - beganAt) * SHARE

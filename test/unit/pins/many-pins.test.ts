@@ -19,6 +19,7 @@ async function open(text: string, settings: { cacheMaxSizeBytes?: number | undef
   await writeFile(path, text)
   const stored = new Set<string>()
   const kept = { whole: 0, more: 0 }
+  let given: ReadonlySet<BlobKey> | undefined
   const logger = createLogger({ level: 'silent', destination: { write() {} } })
   const pins = await Pins.of(
     { pins: path, cacheDir, offline: false },
@@ -30,7 +31,10 @@ async function open(text: string, settings: { cacheMaxSizeBytes?: number | undef
     await rm(cacheDir, { recursive: true, force: true })
   })
   pins.attach({
-    keep: () => void (kept.whole += 1),
+    keep: (keys) => {
+      kept.whole += 1
+      given = keys
+    },
     keepAlso: () => void (kept.more += 1),
     ledger: { has: (name) => stored.has(name) },
   })
@@ -41,7 +45,7 @@ async function open(text: string, settings: { cacheMaxSizeBytes?: number | undef
     await pins.listed(pin, { revision: 'main', commit: commitOf(commit), files })
     pins.ended(pin, undefined, { mayRetry: false })
   }
-  return { pins, kept, stored, settings, cacheDir, list }
+  return { pins, kept, given: () => given, stored, settings, cacheDir, list }
 }
 
 it('a commit of one more pin is kept without a look at those of all others, and is noted in the end', async () => {
@@ -85,4 +89,14 @@ it('a pin that has room after the limit was raised is due at once', async () => 
   settings.cacheMaxSizeBytes = 2_000
   pins.check()
   expect([pins.keys.size, pins.next()]).toMatchObject([2, { pin: { repo: { id: 'acme/two' } }, inMs: 0 }])
+})
+
+it('the store has the set to which the files of a new commit are added, also after a look that changed nothing', async () => {
+  const settings: { cacheMaxSizeBytes?: number } = { cacheMaxSizeBytes: 1_000 }
+  const { pins, given, list } = await open('pins:\n  - repo: acme/one\n  - repo: acme/two\n', settings)
+  await list(0, { 1: 10 })
+  settings.cacheMaxSizeBytes = 2_000
+  pins.check()
+  await list(1, { 2: 10 })
+  expect([...(given() ?? [])]).toEqual([keyOf(1), keyOf(2)])
 })
