@@ -54,8 +54,11 @@ export interface FinishedRepo {
   readonly refs: ReadonlyMap<string, CommitHash>
 }
 
-/** The revisions that have moved, by the start of the keys of documents and by the key of the repo. */
-type Moved = Map<string, Map<string, Set<string>>>
+/**
+ * The revisions that were pointed to a commit, each with whether it was another one before. By the start of the keys of documents and
+ * by the key of the repo.
+ */
+type Moved = Map<string, Map<string, Map<string, boolean>>>
 
 /** An answer of the API: JSON. `next` is the target of the next page. */
 export interface BroughtDocument {
@@ -182,8 +185,9 @@ export class Intake {
     const name = manifestName(asked.target, { accept, isLlama })
     const { store, metadata } = this.#options
     const facts = await this.#storeOf(brought)
-    // What the Hub has answered to this process counts more.
-    if (metadata.documents.askedAt(name) !== undefined) return
+    // What the Hub has answered to this process counts more, while it is there.
+    const isThere = (await store.facts.read('documents', facts.documentKey(name))) !== undefined
+    if (isThere && metadata.documents.askedAt(name) !== undefined) return
     const kept = MANIFEST_HEADERS.flatMap((name) => {
       const value = headers[name]
       return value !== undefined && isHeaderSafe(value) ? [[name, value] as const] : []
@@ -220,12 +224,13 @@ export class Intake {
     const facts = await this.#storeOf(brought)
     const kept = isPublic ? metadata : restricted
     for (const [revision, commit] of refs) {
+      const { commit: before } = (await kept.refs.get(repo, revision, 0)) ?? {}
       kept.refs.set(repo, revision, commit, { askedAt: LONG_AGO, store: true })
       const { commit: known } = (await kept.refs.get(repo, revision, 0)) ?? {}
       // What the Hub has answered to this process counts more.
       if (known !== commit) continue
-      const ofStore = ensured(moved, facts.documentKey(''), () => new Map<string, Set<string>>())
-      ensured(ofStore, repoKey(repo), () => new Set()).add(revision)
+      const ofStore = ensured(moved, facts.documentKey(''), () => new Map<string, Map<string, boolean>>())
+      ensured(ofStore, repoKey(repo), () => new Map()).set(revision, before !== commit)
       // Again, and waited for.
       await store.facts.write('refs', facts.refKey(repo, revision), { commit })
     }
@@ -256,15 +261,16 @@ export class Intake {
 
   /**
    * The keys of answers about revisions that point elsewhere now. What the new ones imply is composed from those of their
-   * commits.
+   * commits. Manifests of the registry are not, so they stay while their branch has the same commit.
    */
   async *#olderKeys(moved: Moved): AsyncGenerator<string> {
     const { facts } = this.#options.store
     for (const [prefix, repos] of moved) {
       for await (const key of facts.keys('documents', prefix)) {
-        const { repo, revision } = branchOf(key.slice(prefix.length)) ?? {}
+        const { repo, revision, isManifest } = branchOf(key.slice(prefix.length)) ?? {}
         if (repo === undefined || revision === undefined) continue
-        if (repos.get(repoKey(repo))?.has(revision) === true) yield key
+        const isOther = repos.get(repoKey(repo))?.get(revision)
+        if (isOther === true || (isOther === false && isManifest === false)) yield key
       }
     }
   }
@@ -335,13 +341,15 @@ function routeOf(target: string) {
 }
 
 /** The branch that a stored answer is about, and its repo; undefined for a commit. The tags of the registry mean files of `main`. */
-function branchOf(name: string): { readonly repo: Repo | undefined; readonly revision: string } | undefined {
+function branchOf(
+  name: string,
+): { readonly repo: Repo | undefined; readonly revision: string; readonly isManifest: boolean } | undefined {
   const route = routeOf(name.split(' ', 2)[1] ?? '')
   const asked = route && registryRequest(route)
-  if (asked?.kind === 'manifest') return { repo: asked.repo, revision: 'main' }
+  if (asked?.kind === 'manifest') return { repo: asked.repo, revision: 'main', isManifest: true }
   if (route?.kind !== 'document' || route.document === 'refs') return undefined
   const { repo, revision = 'main' } = route
-  return isCommitHash(revision) ? undefined : { repo, revision }
+  return isCommitHash(revision) ? undefined : { repo, revision, isManifest: false }
 }
 
 /** The value under the key, made if there is none. */

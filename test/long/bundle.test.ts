@@ -183,6 +183,11 @@ describe('hubmirror bundle', () => {
     expect((await manifestOf('Q8_0', ollama)).status).toBe(404)
     expect(scene.hub.ledger.requests()).toEqual([])
 
+    // Other files of the same commit take nothing away.
+    expect((await here('create', at('c.tar'), 'acme/gguf', '--exclude', '*Q4_K_M*')).status).toBe(0)
+    expect((await there('load', at('c.tar'))).status).toBe(0)
+    for (const tag of ['Q4_K_M', 'Q8_0']) expect((await manifestOf(tag, ollama)).status).toBe(200)
+
     repo.commit({ 'README.md': '# y\n' })
     scene.clock.advance(60_000)
     await prefetchBy(scene.socket, ['acme/gguf'])
