@@ -43,7 +43,7 @@ export interface ManifestVariant {
   readonly isLlama: boolean
 }
 
-/** The requests of llama.cpp of before 2026, and of Ollama. */
+/** The requests of llama.cpp from before 2026, and of Ollama. */
 export const MANIFEST_VARIANTS: readonly ManifestVariant[] = [
   { accept: 'application/json', isLlama: true },
   { accept: 'application/vnd.docker.distribution.manifest.v2+json', isLlama: false },

@@ -216,7 +216,7 @@ async function partsOf(file: string): Promise<readonly string[]> {
   return numbers.map((number) => partName(file, number))
 }
 
-/** The bytes of a bundle. It rejects with DiskFailure. Who does not read to the end must call `return`, or files stay open. */
+/** The bytes of a bundle. It rejects with DiskFailure. A reader that stops early must call `return`, or files stay open. */
 export type BundleSource = AsyncGenerator<Buffer, void, undefined>
 
 /**
@@ -275,7 +275,7 @@ async function* readOne(file: string, handle: FileHandle): BundleSource {
   }
 }
 
-/** A handle that is closed already stays so. */
+/** Closing a closed handle does nothing. */
 async function closeAll(handles: readonly FileHandle[]): Promise<void> {
   for (const handle of handles) await handle.close().catch(() => undefined)
 }

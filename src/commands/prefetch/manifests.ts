@@ -1,4 +1,4 @@
-// What Ollama, and llama.cpp of before 2026, ask of the Hub's registry before they read a GGUF file: manifests, and the small blobs
+// What Ollama, and llama.cpp from before 2026, ask of the Hub's registry before they read a GGUF file: manifests, and the small blobs
 // that these name beside the file. The mirror stores them as it answers.
 
 import type { Repo } from '../../hub/names.ts'

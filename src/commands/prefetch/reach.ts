@@ -119,7 +119,7 @@ async function removeLeft(name: string): Promise<void> {
     const stats = await ifThere(lstat(folder))
     const isOwn = stats?.isDirectory() === true && stats.uid === process.geteuid?.()
     const { signal } = new AbortController()
-    // That of a process that was stopped is still its.
+    // A stopped process still owns its folder.
     if (isOwn && (await probeMirror(path.join(folder, 'socket'), signal)) === 'none')
       await rm(folder, { recursive: true, force: true })
   }

@@ -191,7 +191,7 @@ export async function readDocument(
     if (next.done === true) return { bytes: Buffer.concat(parts), rest: undefined }
     parts.push(next.value)
     size += next.value.length
-    if (size > MAX_PASSED_JSON_BYTES) hold(next.value.length)
+    if (isBatch && size > MAX_PASSED_JSON_BYTES) hold(next.value.length)
   }
   if (isBatch) throw new MirrorError('request_too_large', { message: LONG_BATCH })
   return { bytes: Buffer.concat(parts), rest: { [Symbol.asyncIterator]: () => chunks } }
