@@ -335,7 +335,8 @@ function unkept(reason: string, why: unknown): Missing {
 
 const UNCLEAR = 'the mirror has given no reason that this version understands'
 const EVICTED =
-  'it was stored and has been evicted: the store is too small for all files (HUBMIRROR_CACHE_MAX_SIZE)'
+  'it was stored and has been evicted, because the store has no space for all files: make room on the disk of ' +
+  'HUBMIRROR_CACHE_DIR, or change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE'
 
 /** Why a file would not be kept, by the word that the mirror says. */
 const NOT_KEPT: Readonly<Record<string, string>> = {
