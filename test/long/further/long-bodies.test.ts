@@ -61,7 +61,8 @@ it('threads that die in the middle cost nothing but a new request', async () => 
   const reply = await asked
   expect(reply.body.equals(scene.right)).toBe(true)
   expect(doomed.length).toBeGreaterThan(0)
-  expect(workers.size).toBeGreaterThan(doomed.length)
+  // What is left may be in pieces that are too short for a thread, so it need not be another thread that requests them.
+  expect(scene.fetched.length).toBeGreaterThan(2)
 })
 
 it('the transfer ends when its last client has left, and goes on where it ended', async () => {
