@@ -32,6 +32,8 @@ import { type PinsReport, reportOf, summary, type Trouble, WAITING } from './rep
 interface Run {
   /** On the monotonic clock. */
   dueAt: number
+  /** Whether files of it have got room since its last run ended: a run that is under way may have passed them over. */
+  hasGained: boolean
   /** Failed runs since the last good one. */
   failures: number
   trouble: Trouble | undefined
@@ -248,7 +250,10 @@ export class Pins {
     run.failures = trouble === undefined ? 0 : run.failures + 1
     const retryMs = Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** Math.min(10, run.failures - 1))
     const { everyMs } = this.current(pin) ?? pin
-    run.dueAt = monotonic() + (trouble !== undefined && mayRetry ? Math.min(everyMs, retryMs) : everyMs)
+    const inMs = trouble !== undefined && mayRetry ? Math.min(everyMs, retryMs) : everyMs
+    const isDue = run.hasGained && this.#lacksFiles(pin, (key) => this.#claims.keys.has(key))
+    run.dueAt = isDue ? Number.NEGATIVE_INFINITY : monotonic() + inMs
+    run.hasGained = false
     this.#made = undefined
     const place = { pin: pinName(pin) }
     if (trouble !== undefined && (before?.reason !== trouble.reason || run.failures === 1))
@@ -312,6 +317,7 @@ export class Pins {
     const run: Run = {
       // It was never looked at.
       dueAt: Number.NEGATIVE_INFINITY,
+      hasGained: false,
       failures: 0,
       trouble: isKnown ? undefined : WAITING,
     }
@@ -399,12 +405,15 @@ export class Pins {
 
   /** Pins of which missing files have room now are due. */
   #lookAtOwners(gained: ReadonlySet<BlobKey>): void {
-    const isMissing = ({ key }: PinnedFile): boolean => gained.has(key) && !this.isStored(key)
-    for (const pin of this.file.pins) {
-      const revisions = revisionsOf(pin, this.#known)
-      if (revisions.some(({ commits }) => commits[0]?.files.some(isMissing) === true))
-        this.#runOf(pin).dueAt = Number.NEGATIVE_INFINITY
-    }
+    for (const pin of this.file.pins)
+      if (this.#lacksFiles(pin, (key) => gained.has(key)))
+        Object.assign(this.#runOf(pin), { dueAt: Number.NEGATIVE_INFINITY, hasGained: true })
+  }
+
+  /** Whether a present commit of the pin has files that are not stored, of those that `isMeant` accepts. */
+  #lacksFiles(pin: Pin, isMeant: (key: BlobKey) => boolean): boolean {
+    const isLacking = ({ key }: PinnedFile): boolean => isMeant(key) && !this.isStored(key)
+    return revisionsOf(pin, this.#known).some(({ commits }) => commits[0]?.files.some(isLacking) === true)
   }
 
   #claim(): Claims {

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
+import type { Pin } from '../../../src/config/pins-file.ts'
 import { Pins } from '../../../src/pins/pins.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { readPinnedCommits } from '../../../src/store/pinned-commits.ts'
@@ -89,6 +90,35 @@ it('a pin that has room after the limit was raised is due at once', async () => 
   settings.cacheMaxSizeBytes = 2_000
   pins.check()
   expect([pins.keys.size, pins.next()]).toMatchObject([2, { pin: { repo: { id: 'acme/two' } }, inMs: 0 }])
+})
+
+it('a pin that gets room while a run for it is under way is due as soon as that run has ended', async () => {
+  const { pins, list, settings, stored } = await open('pins:\n  - repo: acme/one\n  - repo: acme/two\n', {
+    cacheMaxSizeBytes: 1_000,
+  })
+  await list(0, { 1: 600 })
+  const second = pins.file.pins[1] as Pin
+  const end = () => pins.ended(second, { reason: 'no-space', message: 'no room' }, { mayRetry: true })
+  await pins.listed(second, {
+    revision: 'main',
+    commit: commitOf(1),
+    files: [{ key: keyOf(2), sizeBytes: 600 }],
+  })
+  settings.cacheMaxSizeBytes = 2_000
+  pins.check()
+  end()
+  expect(pins.next()).toMatchObject({ pin: { repo: { id: 'acme/two' } }, inMs: 0 })
+  // Once: a run that began with this room and failed all the same waits like every other.
+  end()
+  expect(pins.next()?.inMs).toBeGreaterThan(0)
+  // Nor is there anything to do for a run that has fetched the files.
+  settings.cacheMaxSizeBytes = 1_000
+  pins.check()
+  settings.cacheMaxSizeBytes = 2_000
+  pins.check()
+  stored.add(keyOf(2))
+  end()
+  expect(pins.next()?.inMs).toBeGreaterThan(0)
 })
 
 it('the store has the set to which the files of a new commit are added, also after a look that changed nothing', async () => {
