@@ -1,7 +1,8 @@
 // Asks again what may succeed later: after a rate limit of the Hub, or while it cannot be reached for a moment.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Again, AnswerBroken } from './control-client.ts'
+import { type Again, AnswerBroken, againOf, type ControlClient, type Reply } from './control-client.ts'
+import { MirrorGone } from './silence.ts'
 
 /** The waits before the second and later tries, where the answer names no time. */
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000] as const
@@ -60,5 +61,29 @@ export class Attempts {
       this.#say(`the Hub asks to wait: it is asked again in ${Math.ceil(waitMs / 1000)} s`)
     }
     await delay(waitMs, undefined, { signal })
+  }
+}
+
+/** With what a command asks. */
+export interface Asking {
+  readonly client: ControlClient
+  readonly attempts: Attempts
+  readonly signal: AbortSignal
+}
+
+/** Resolves with the last answer, which may be a refusal. Rejects with MirrorGone, and with the reason of the signal. */
+export async function askAgain(
+  target: string,
+  { client, attempts, signal }: Asking,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Reply> {
+  try {
+    return await attempts.run(async () => {
+      const value = await client.ask(target, { signal, headers })
+      return { value, ...againOf(value) }
+    }, signal)
+  } catch (error) {
+    if (error instanceof AnswerBroken) throw new MirrorGone(error)
+    throw error
   }
 }

@@ -5,17 +5,8 @@ import { apiSegment, isCommitHash, type Repo } from '../../hub/names.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
 import type { BlobKey } from '../../store/digest.ts'
-import type { Attempts } from './attempts.ts'
-import {
-  AnswerBroken,
-  againOf,
-  type ControlClient,
-  type RefusalKind,
-  type Reply,
-  refusalKind,
-  refusalText,
-} from './control-client.ts'
-import { MirrorGone } from './silence.ts'
+import { type Asking, askAgain } from './attempts.ts'
+import { type RefusalKind, type Reply, refusalKind, refusalText } from './control-client.ts'
 
 /** More than the Hub allows in a repo. Pages without end would fill the memory. */
 const MAX_FILES = 5_000_000
@@ -47,13 +38,6 @@ export class NoListing extends Error {
     this.name = 'NoListing'
     this.kind = kind
   }
-}
-
-/** What a listing needs of the command. */
-export interface Asking {
-  readonly client: ControlClient
-  readonly attempts: Attempts
-  readonly signal: AbortSignal
 }
 
 /** Lists all files of a revision. Rejects with NoListing, and with MirrorGone. */
@@ -92,18 +76,10 @@ async function readRefs(target: string, asking: Asking): Promise<void> {
   }
 }
 
-async function read(target: string, { client, attempts, signal }: Asking): Promise<Reply> {
-  try {
-    const reply = await attempts.run(async () => {
-      const value = await client.ask(target, { signal })
-      return { value, ...againOf(value) }
-    }, signal)
-    if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply.status))
-    return reply
-  } catch (error) {
-    if (error instanceof AnswerBroken) throw new MirrorGone(error)
-    throw error
-  }
+async function read(target: string, asking: Asking): Promise<Reply> {
+  const reply = await askAgain(target, asking)
+  if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply.status))
+  return reply
 }
 
 function filesOf(text: string): readonly ListedFile[] {

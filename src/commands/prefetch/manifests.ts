@@ -4,9 +4,8 @@
 import type { Repo } from '../../hub/names.ts'
 import { blobsIn, MANIFEST_VARIANTS, manifestTarget, tagsFor } from '../../hub/registry.ts'
 import { SMALL_BYTES } from '../../store/blobs/blob-file.ts'
-import { AnswerBroken, againOf } from './control-client.ts'
-import type { Asking, ListedFile } from './listing.ts'
-import { MirrorGone } from './silence.ts'
+import { type Asking, askAgain } from './attempts.ts'
+import type { ListedFile } from './listing.ts'
 
 /**
  * Has the manifests of the GGUF files stored that `main` has. No file depends on them, so a refusal is no failure. Rejects with
@@ -32,16 +31,8 @@ export async function fetchManifests(
 async function read(
   target: string,
   headers: Readonly<Record<string, string>>,
-  { client, attempts, signal }: Asking,
+  asking: Asking,
 ): Promise<string | undefined> {
-  try {
-    const reply = await attempts.run(async () => {
-      const value = await client.ask(target, { signal, headers })
-      return { value, ...againOf(value) }
-    }, signal)
-    return reply.status === 200 ? reply.text : undefined
-  } catch (error) {
-    if (error instanceof AnswerBroken) throw new MirrorGone(error)
-    throw error
-  }
+  const { status, text } = await askAgain(target, asking, headers)
+  return status === 200 ? text : undefined
 }
