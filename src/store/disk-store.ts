@@ -416,10 +416,11 @@ function openLedger(
   })
 }
 
-// statfs(2): NFS, SMB 1 and 2, CIFS, AFS, Ceph, 9P, Lustre, GPFS, BeeGFS.
+// statfs(2): NFS, SMB 1 and 2, CIFS, AFS, Ceph, 9P, Lustre, GPFS, BeeGFS, GFS2, OCFS2. FUSE, too: its type does not say whether
+// a network or another machine is behind it (GlusterFS, SSHFS, virtiofs).
 const NETWORK_VOLUMES: ReadonlySet<number> = new Set([
   0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x5346414f, 0x00c36400, 0x01021997, 0x0bd00bd0, 0x47504653,
-  0x19830326,
+  0x19830326, 0x01161970, 0x7461636f, 0x65735546,
 ])
 
 async function isNetworkVolume(layout: Layout): Promise<boolean> {
