@@ -40,7 +40,36 @@ describe('a snapshot of many small files that are not stored', () => {
     // The first file shows that the Hub redirects to the pinned address. Those on their way do not know it yet.
     const redirects = scene.hub.ledger.requests({ status: 307 }).length
     expect(redirects).toBeLessThanOrEqual(WORKERS)
-    expect(answered(scene, /HEAD/)).toEqual([])
+    expect(scene.hub.ledger.requests({ method: 'HEAD' })).toEqual([])
+  })
+
+  it.each(['/revision/main?blobs=true', '/revision/main?blobs=True&securityStatus=true', '?blobs=true'])(
+    'costs one request a file, and none for a listing, when the client has requested the info %s',
+    async (info) => {
+      const scene = await openScene({ world: snapshotWorld(COUNT), config: ALONE })
+      const api = '/api/datasets/acme/many'
+      const { sha } = JSON.parse((await scene.ask(`${api}${info}`)).body.toString()) as { sha: string }
+      await scene.settled()
+      const base = `/datasets/acme/many/resolve/${sha}`
+      scene.hub.ledger.clear()
+      for (const path of names(COUNT)) {
+        const head = await scene.ask(`${base}/${path}`, { method: 'HEAD' })
+        expect([path, head.status, head.headers['x-cache']]).toEqual([path, 200, 'HIT'])
+      }
+      expect(scene.hub.ledger.requests()).toEqual([])
+      await snapshot(scene, names(COUNT), base)
+      expect(scene.hub.ledger.requests({ url: TREE })).toEqual([])
+      expect(scene.hub.ledger.requests({ method: 'HEAD' })).toEqual([])
+      expect(answered(scene).length).toBe(COUNT)
+      expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listings_distrusted_total')).toBe(0)
+    },
+  )
+
+  it('asks for the listing when the info of the client has the names of files only', async () => {
+    const scene = await openScene({ world: snapshotWorld(COUNT), config: ALONE })
+    await scene.ask('/api/datasets/acme/many/revision/main')
+    await snapshot(scene, names(COUNT), '/datasets/acme/many/resolve/main')
+    expect(scene.hub.ledger.requests({ url: TREE }).length).toBe(1)
   })
 
   it('reads further pages of the listing as far as files are requested', async () => {
