@@ -95,6 +95,16 @@ async function expectQuickWork(scene: Scene): Promise<void> {
     await scene.ask('/api/organizations/acme/overview', other),
   ]
   expect(got.map(({ status, whole }) => [status, whole])).toEqual(got.map(() => [200, true]))
+  await scene.settled()
+  // These are stored now. A request of a stored file asks the Hub only what the branch is, once its TTL is over. If that question
+  // had to wait, the file would be served as STALE.
+  for (const path of ['README.md', 'w.bin']) {
+    for (const how of ['HIT', 'REVALIDATED']) {
+      if (how === 'REVALIDATED') scene.clock.advance(scene.mirror.config.refTtlMs + 1)
+      const { status, headers } = await scene.ask(`/acme/open/resolve/main/${path}`, other)
+      expect([path, status, headers['x-cache']]).toEqual([path, 200, how])
+    }
+  }
 }
 
 const CROWDS = [
