@@ -23,6 +23,8 @@ export interface ChildOptions {
   readonly entry?: string
   /** A command and its options that start the mirror as their child, such as a tracer. `pid` is that of the command then. */
   readonly under?: readonly string[]
+  /** All words of the command that starts the mirror, in place of this Node with `entry`. */
+  readonly command?: readonly string[]
 }
 
 /** A process that serves, or has ended. The code that started it must stop it. */
@@ -71,10 +73,10 @@ export async function runChild(
   }
 }
 
-function launch({ hub, cacheDir, env, entry = ENTRY, under = [] }: ChildOptions) {
+function launch({ hub, cacheDir, env, entry = ENTRY, under = [], command }: ChildOptions) {
   if (!existsSync(entry)) throw new Error('there is no build: npm run build')
-  const [command, ...options] = [...under, process.execPath, entry, 'serve']
-  const running: ChildProcess = spawn(command, options, {
+  const [program = '', ...words] = command ?? [...under, process.execPath, entry, 'serve']
+  const running: ChildProcess = spawn(program, words, {
     env: {
       PATH: process.env['PATH'],
       HUBMIRROR_PORT: '0',
