@@ -87,6 +87,8 @@ export class Pins {
   /** The limit of the store for which the claims were made. */
   #limitBytes: number | undefined
   #writing: Promise<void> = Promise.resolve()
+  /** Whether the last note could not be written. */
+  #hasFailed = false
   /** The note that waits, because the last one took long. */
   #laterNote: NodeJS.Timeout | undefined
   /** When many files may be noted again, and when it may be found out again which are kept, on the clock of this process. */
@@ -162,9 +164,14 @@ export class Pins {
     this.#listeners.push(listener)
   }
 
-  /** Reads the file if it has changed, and the limit of the store. Never throws. */
+  /** Reads the file if it has changed, and the limit of the store. Notes again what could not be noted. Never throws. */
   check(): void {
     this.#file.check()
+    const now = performance.now()
+    if (this.#hasFailed && now >= this.#nextNoteAt) {
+      this.#nextNoteAt = now + RETRY_MS
+      this.#tryToNote()
+    }
     this.#made = undefined
     if (this.#options.settings.cacheMaxSizeBytes !== this.#limitBytes) this.#keep()
     else this.#refresh()
@@ -229,7 +236,8 @@ export class Pins {
     const seenAt = known?.seenAt ?? this.#options.now()
     const present: PinnedCommit = { commit, seenAt, files: files.filter(({ sizeBytes }) => sizeBytes > 0) }
     const past = before.filter((one) => one.commit !== commit)
-    if (before[0]?.commit === commit && before[0].files.length === present.files.length) return
+    if (before[0]?.commit === commit && before[0].files.length === present.files.length)
+      return this.#hasFailed ? this.#write() : undefined
     this.#known.set(pinPart(pin), ofPin.set(revision, [present, ...past].slice(0, current.keep + 1)))
     this.#keepMore(present.files, before.length > 0)
     await this.#note()
@@ -335,41 +343,45 @@ export class Pins {
     // What is no longer pinned can be evicted at once, whether or not the disk takes the note of it.
     this.#known = byPin(stillPinned(file, this.#known))
     this.#keep()
-    this.#note().catch((error: unknown) => this.#notNoted(error))
+    this.#tryToNote()
     for (const listener of this.#listeners) listener()
   }
 
   /**
-   * Notes on the disk what is known. Resolves when that is done; with many files, perhaps before. Rejects with the error of the disk.
+   * Notes on the disk what is known. Resolves when that is done; with many files, perhaps before. Rejects with the error of the disk,
+   * also for a note that was put off and could not be written.
    */
   #note(): Promise<void> {
     const waitMs = this.#nextNoteAt - performance.now()
-    if (this.#claims.keys.size <= MANY_FILES || waitMs <= 0) return this.#write()
-    this.#laterNote ??= setTimeout(
-      () => void this.#write().catch((error: unknown) => this.#notNoted(error)),
-      waitMs,
-    ).unref()
+    if (this.#hasFailed || this.#claims.keys.size <= MANY_FILES || waitMs <= 0) return this.#write()
+    this.#laterNote ??= setTimeout(() => this.#tryToNote(), waitMs).unref()
     return Promise.resolve()
+  }
+
+  /** Notes it now. An error of the disk is logged, and `check` tries again. */
+  #tryToNote(): void {
+    this.#write().catch((error: unknown) =>
+      this.#options.logger.warn({ err: error }, 'what pins keep could not be written to the store'),
+    )
   }
 
   #write(): Promise<void> {
     clearTimeout(this.#laterNote)
     this.#laterNote = undefined
-    const { cacheDir } = this.#options
-    const writing = this.#writing
+    this.#writing = this.#writing
       .catch(() => undefined)
       .then(async () => {
         const beganAt = performance.now()
-        await writePinnedCommits(cacheDir, stillPinned(this.file, this.#known))
+        await writePinnedCommits(this.#options.cacheDir, stillPinned(this.file, this.#known))
+        this.#hasFailed = false
         const endedAt = performance.now()
         this.#nextNoteAt = endedAt + (endedAt - beganAt) * SHARE
       })
-    this.#writing = writing
-    return writing
-  }
-
-  #notNoted(error: unknown): void {
-    this.#options.logger.warn({ err: error }, 'what pins keep could not be written to the store')
+      .catch((error: unknown) => {
+        this.#hasFailed = true
+        throw error
+      })
+    return this.#writing
   }
 
   /** Keeps the files of a commit as well, as far as they fit. `isMoved` says that others may be free now. */

@@ -1,6 +1,6 @@
 // What pins keep, with many of them: the work for one more does not grow with those that are there.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
@@ -9,6 +9,7 @@ import { Pins } from '../../../src/pins/pins.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { readPinnedCommits } from '../../../src/store/pinned-commits.ts'
 import { createLogger } from '../../../src/telemetry/log.ts'
+import { eventually } from '../../support/eventually.ts'
 
 const keyOf = (number: number): BlobKey => `sha256:${number.toString(16).padStart(64, '0')}`
 const commitOf = (number: number): string => number.toString(16).padStart(40, '0')
@@ -129,4 +130,43 @@ it('the store has the set to which the files of a new commit are added, also aft
   pins.check()
   await list(1, { 2: 10 })
   expect([...(given() ?? [])]).toEqual([keyOf(1), keyOf(2)])
+})
+
+/** Lets no note be written to the disk until the returned function is called. */
+async function refuseNotes(cacheDir: string): Promise<() => Promise<void>> {
+  const place = join(cacheDir, 'pins.json')
+  await rm(place, { force: true })
+  await mkdir(join(place, 'in-the-way'), { recursive: true })
+  return () => rm(place, { recursive: true })
+}
+
+it('a look at the same commit writes what could not be written before, or fails again', async () => {
+  const { cacheDir, list } = await open('pins:\n  - repo: acme/one\n')
+  const allow = await refuseNotes(cacheDir)
+  const look = () => list(0, { 1: 10 })
+  await expect(look()).rejects.toMatchObject({ syscall: 'rename' })
+  await expect(look()).rejects.toMatchObject({ syscall: 'rename' })
+  await allow()
+  await look()
+  expect(await readPinnedCommits(cacheDir)).toMatchObject({ size: 1 })
+})
+
+it('a note that was put off and could not be written is written later, without a look at the Hub', async () => {
+  const { pins, cacheDir, list } = await open('pins:\n  - repo: acme/one\n  - repo: acme/two\n')
+  const many = Object.fromEntries(Array.from({ length: 1_500 }, (_, index) => [index, 10]))
+  await list(0, many)
+  const allow = await refuseNotes(cacheDir)
+  // Where the first note was written fast, the time to put off the second one may be over.
+  await list(1, { 2_000: 10 }).catch(() => undefined)
+  // It is not put off any longer.
+  await pins.close()
+  await allow()
+  await eventually(
+    () => {
+      pins.check()
+      return readPinnedCommits(cacheDir)
+    },
+    (noted) => noted !== 'damaged' && noted.size === 2,
+    20_000,
+  )
 })
