@@ -1,6 +1,6 @@
 // Maps the command line to a command and an exit status: 0 done, 1 failed, 2 bad usage or bad configuration, 130
 // interrupted. Only this file reads process.argv. It knows the settings only as a table, and loads commands on demand.
-import { fstatSync, writeSync } from 'node:fs'
+import { fstatSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import { addBundleCommand } from './commands/bundle-command.ts'
@@ -183,7 +183,7 @@ function isOfLoading(error: unknown): boolean {
 /** Node's stream for a file reports no write that a full disk cuts short: the end of the output would be missing. */
 function writeWhole(bytes: Buffer, _encoding: string, done: (error?: Error) => void): void {
   try {
-    for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(writeSync(process.stdout.fd, rest))
+    writeFileSync(process.stdout.fd, bytes)
     done()
   } catch (error) {
     done(error as Error)

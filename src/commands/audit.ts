@@ -1,7 +1,7 @@
 // Appends the acts of a command to the audit log, with the user of the operating system. A mirror may append to the same file
 // at the same time, because every line is one write to the end of the file.
 
-import { closeSync, fchownSync, openSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, fchownSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { errorCode } from '../store/atomic.ts'
 import { mirrorUser, type User } from '../store/replace.ts'
@@ -31,7 +31,7 @@ export async function openActLog(config: {
     act(act, details) {
       const bytes = Buffer.from(actLine({ act, by: operator(), details }, new Date()))
       try {
-        for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written)
+        writeFileSync(fd, bytes)
       } catch (error) {
         throw new UnusableAuditLog(name, error)
       }

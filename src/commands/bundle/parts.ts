@@ -1,7 +1,7 @@
 // The file of a bundle, or its parts: FILE.001, FILE.002 and so on. A bundle gets its names when it is complete and on the
 // disk; until then it lies beside them under other names, which the next run of the same command writes again.
 
-import { fstatSync, fsync, write } from 'node:fs'
+import { fstatSync, fsync, writeFile } from 'node:fs'
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -110,11 +110,8 @@ function toStream(bytes: Buffer): Promise<void> {
 }
 
 /** process.stdout would not report a write that a full disk cuts short. */
-async function toFile(bytes: Buffer): Promise<void> {
-  for (let rest = bytes; rest.length > 0; ) {
-    const { bytesWritten } = await promisify(write)(STDOUT, rest)
-    rest = rest.subarray(bytesWritten)
-  }
+function toFile(bytes: Buffer): Promise<void> {
+  return promisify(writeFile)(STDOUT, bytes)
 }
 
 class FileSink implements BundleSink {
