@@ -96,7 +96,7 @@ export interface AppDependencies {
  * the files of TLS cannot be used.
  */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
-  const { version, logger, dispatcher, isCommand: keepsUnnamed = false } = dependencies
+  const { version, logger, dispatcher, isCommand = false } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const live = new Live(config)
@@ -111,7 +111,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     probe: () => store.probe(),
     originTrouble: () => clients.client.unreachableReason(),
     offline: config.offline,
-    isCommand: keepsUnnamed,
+    isCommand,
     certificate: tls && (() => tls.validity()),
     pins: pins && (() => pins.readiness()),
   })
@@ -128,7 +128,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
   const parts = { settings, observer, now, monotonic, logger, store, ...clients, via, health, invalidations }
-  const { mirror, downloads, git, unnamed, intake } = joinMirror(config, { ...parts, keepsUnnamed })
+  const { mirror, downloads, git, unnamed, intake } = joinMirror(config, { ...parts, isCommand })
   const { callers, ages, readTokens } = joinCallers(config, parts)
 
   const shutdown = new Shutdown()

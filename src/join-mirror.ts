@@ -53,7 +53,7 @@ export function joinMirror(
     readonly monotonic: () => number
     readonly health: Health
     readonly invalidations: Invalidations
-    readonly keepsUnnamed: boolean
+    readonly isCommand: boolean
   },
 ): JoinedMirror {
   const { settings, store, client, datasetsServer, observer, monotonic, invalidations } = deps

@@ -17,11 +17,12 @@ export function watchUnnamedRepos(
   {
     store,
     logger,
-    keepsUnnamed,
+    isCommand,
   }: {
     readonly store: { readonly readOnly: boolean }
     readonly logger: Logger
-    readonly keepsUnnamed: boolean
+    /** It may run with other rules than the mirror, so nothing is removed. */
+    readonly isCommand: boolean
   },
 ): UnnamedRepos {
   const stopping = new AbortController()
@@ -39,7 +40,7 @@ export function watchUnnamedRepos(
     }
   }
   const check = (): void => {
-    if (!keepsUnnamed && !store.readOnly && !stopping.signal.aborted) rounds = rounds.then(round)
+    if (!isCommand && !store.readOnly && !stopping.signal.aborted) rounds = rounds.then(round)
   }
   check()
   return {
