@@ -29,7 +29,8 @@ export class StoreFull extends Refused {
 /** Blobs of one request. */
 const BLOBS_AT_ONCE = 1_000
 
-interface Blob {
+/** What the store has, or is to have, of one blob. */
+export interface Blob {
   readonly key: BlobKey
   readonly sizeBytes: number
 }

@@ -9,7 +9,7 @@ import { encodeSegment } from '../../hub/url-text.ts'
 import { fileItem, withDirectories } from '../../mirror/documents/compose.ts'
 import { errorCode } from '../../store/atomic.ts'
 import { type BlobKey, hasDigest } from '../../store/digest.ts'
-import { type IntakeClient, Refused, StoreFull } from '../bundle/intake-client.ts'
+import { type Blob, type IntakeClient, Refused, StoreFull } from '../bundle/intake-client.ts'
 import type { ControlClient } from '../prefetch/control-client.ts'
 import { type FileResult, runJob } from '../prefetch/job.ts'
 import type { FoundFile, Snapshot, TreeEntry } from './scan.ts'
@@ -222,11 +222,6 @@ function factOf({ path, key, sizeBytes }: TreeEntry, commit: string) {
 
 function hexOf(key: BlobKey): string {
   return key.slice(key.indexOf(':') + 1)
-}
-
-interface Blob {
-  readonly key: BlobKey
-  readonly sizeBytes: number
 }
 
 /** Each blob once. None is stored of an empty file. */
