@@ -62,11 +62,17 @@ export function diskCure(error: unknown): string | undefined {
   return EXPLANATIONS[diskCode(error) ?? '']?.cure
 }
 
+/** `what`, why, and what to do if it was the disk, without a full stop: `PLACE cannot be written: its disk is full (ENOSPC). Make room there`. */
+export function diskMessage(what: string, error: unknown): string {
+  const cure = diskCure(error)
+  return `${what}: ${diskReason(error)}${cure === undefined ? '' : `. ${cure}`}`
+}
+
 /** A disk has failed. The message names the place, the reason and the cure. */
 export class DiskFailure extends Error {
   /** `what` names the place and what cannot be done, as in `/mnt/usb/models.tar cannot be written`. */
   constructor(what: string, error: unknown) {
-    super(`${what}: ${diskReason(error)}. ${diskCure(error)}, and run the command again.`, { cause: error })
+    super(`${diskMessage(what, error)}, and run the command again.`, { cause: error })
     this.name = 'DiskFailure'
   }
 }

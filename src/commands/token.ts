@@ -5,7 +5,7 @@ import { createMirrorToken } from '../callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath, readTokenFile } from '../callers/token-file.ts'
 import { type IssuedToken, tokenHash, tokenState } from '../callers/token-list.ts'
 import type { Config } from '../config/keys.ts'
-import { diskCure, diskReason } from '../disk-errors.ts'
+import { diskMessage } from '../disk-errors.ts'
 import { mirrorUser, type User } from '../store/replace.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatAge, formatColumns, formatInstant } from './store-output.ts'
@@ -112,8 +112,7 @@ async function overList(config: TokenConfig, run: (path: string) => Promise<void
     await run(path)
     return 0
   } catch (error) {
-    const cure = diskCure(error)
-    process.stderr.write(`hubmirror: ${path}: ${diskReason(error)}${cure === undefined ? '' : `. ${cure}`}\n`)
+    process.stderr.write(`hubmirror: ${diskMessage(path, error)}\n`)
     return 1
   }
 }

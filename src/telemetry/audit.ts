@@ -2,7 +2,7 @@
 // stream has no level, and is separate from the log. This file decides nothing.
 
 import { type DestinationStream, pino } from 'pino'
-import { diskCure, diskReason } from '../disk-errors.ts'
+import { diskMessage } from '../disk-errors.ts'
 import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
 
@@ -173,11 +173,7 @@ export interface AuditListener {
 /** The audit log cannot be opened or written. A mirror does not start then, and a command changes nothing. */
 export class UnusableAuditLog extends Error {
   constructor(path: string, cause: unknown) {
-    const cure = diskCure(cause)
-    super(
-      `cannot write the audit log ${path}: ${diskReason(cause)}${cure === undefined ? '' : `. ${cure}`}`,
-      { cause },
-    )
+    super(diskMessage(`cannot write the audit log ${path}`, cause), { cause })
     this.name = 'UnusableAuditLog'
   }
 }

@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { isGlob, type Pin } from '../../config/pins-file.ts'
-import { diskCode, diskCure, diskReason } from '../../disk-errors.ts'
+import { diskCode, diskMessage } from '../../disk-errors.ts'
 import { pathFilter } from '../../hub/file-patterns.ts'
 import { pinName } from '../../pins/claims.ts'
 import type { Pins } from '../../pins/pins.ts'
@@ -221,8 +221,7 @@ function troubleOf(error: unknown): Trouble {
   if (code === undefined)
     return { reason: 'failed', message: error instanceof Error ? error.message : String(error) }
   const reason = code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'failed'
-  const message = `the store (HUBMIRROR_CACHE_DIR) cannot be written: ${diskReason(error)}. ${diskCure(error)}`
-  return { reason, message }
+  return { reason, message: diskMessage('the store (HUBMIRROR_CACHE_DIR) cannot be written', error) }
 }
 
 /** What a run for one revision has come to. */
