@@ -68,6 +68,13 @@ export function diskMessage(what: string, error: unknown): string {
   return `${what}: ${diskReason(error)}${cure === undefined ? '' : `. ${cure}`}`
 }
 
+/** What to do where the store has no space, as the end of a sentence. */
+export const MAKE_ROOM =
+  'make room on the disk of HUBMIRROR_CACHE_DIR, or change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE'
+/** The same for a command that brings content, as a sentence of its own. */
+export const MAKE_ROOM_AND_REPEAT =
+  'Make room on its disk, change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE, and run the command again.'
+
 /** A disk has failed. The message names the place, the reason and the cure. */
 export class DiskFailure extends Error {
   /** `what` names the place and what cannot be done, as in `/mnt/usb/models.tar cannot be written`. */

@@ -1,7 +1,7 @@
 // Reads the requests of commands that bring content (intake.ts), and answers them. A command has verified what it brings; here
 // it is checked that no value could do harm by its form.
 
-import { DiskFailure, diskCode } from '../disk-errors.ts'
+import { DiskFailure, diskCode, MAKE_ROOM_AND_REPEAT } from '../disk-errors.ts'
 import { isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '../hub/names.ts'
 import { checkPath, checkRevision } from '../hub/url-text.ts'
@@ -122,10 +122,7 @@ function noSpace(error: string): IntakeAnswer {
 }
 
 function full({ place }: Intake): string {
-  return (
-    `the store ${place} has no space for it. Make room on its disk, change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE, ` +
-    'and run the command again.'
-  )
+  return `the store ${place} has no space for it. ${MAKE_ROOM_AND_REPEAT}`
 }
 
 function bad(): BadRequest {

@@ -3,6 +3,7 @@
 import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
+import { MAKE_ROOM_AND_REPEAT } from '../../disk-errors.ts'
 import { parseRecord } from '../../records.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import { MirrorGone, type MirrorWatch } from '../prefetch/silence.ts'
@@ -81,7 +82,7 @@ export class IntakeClient {
     if (size === 0) return
     throw new StoreFull(
       `${plural(size, 'blob')} of ${blobs.length} had to go again while the others were stored: the store has no space for all. ` +
-        'Make room on its disk, change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE, and run the command again.',
+        MAKE_ROOM_AND_REPEAT,
     )
   }
 

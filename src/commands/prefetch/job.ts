@@ -1,5 +1,6 @@
 // The work of `hubmirror prefetch`: lists each repo, and has the mirror store the files that are meant. It prints nothing.
 
+import { MAKE_ROOM } from '../../disk-errors.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
 import { resolveTarget } from '../../hub/route.ts'
 import { parseRecord } from '../../records.ts'
@@ -334,9 +335,7 @@ function unkept(reason: string, why: unknown): Missing {
 }
 
 const UNCLEAR = 'the mirror has given no reason that this version understands'
-const EVICTED =
-  'it was stored and has been evicted, because the store has no space for all files: make room on the disk of ' +
-  'HUBMIRROR_CACHE_DIR, or change HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE'
+const EVICTED = `it was stored and has been evicted, because the store has no space for all files: ${MAKE_ROOM}`
 
 /** Why a file would not be kept, by the word that the mirror says. */
 const NOT_KEPT: Readonly<Record<string, string>> = {

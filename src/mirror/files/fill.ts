@@ -1,5 +1,6 @@
 // What `hubmirror prefetch` gets in place of the bytes of a file: whether the file is stored, and how far it is until then.
 
+import { MAKE_ROOM } from '../../disk-errors.ts'
 import { ERRORS, MirrorError } from '../../errors.ts'
 import { RefusedByHub } from '../../origin/failures/refused.ts'
 import { type Answer, type Body, closeBody, StorageFailed, type Unstored } from '../answer.ts'
@@ -40,9 +41,7 @@ const REASONS: Readonly<Record<Unstored, string>> = {
     'the repo is private or gated, and HUBMIRROR_CACHE_PRIVATE is off: its files are passed through, and none is kept',
   rule: 'a rule of the policies keeps it out of the store',
   'no-digest': 'the Hub names no digest by which it could be verified, so it is never stored',
-  'no-space':
-    'the store has no space for it, or its disk has failed: make room on the disk of HUBMIRROR_CACHE_DIR, or change ' +
-    'HUBMIRROR_CACHE_MAX_SIZE or HUBMIRROR_CACHE_MIN_FREE',
+  'no-space': `the store has no space for it, or its disk has failed: ${MAKE_ROOM}`,
   loading: 'a command that brings it (bundle load, import) has not finished yet',
 }
 
