@@ -26,6 +26,14 @@ export const CONTENT = {
     cure: 'A policy of this mirror says so. Ask its operators; they can run hubmirror config explain.',
     symptom: '`GatedRepoError` or `HfHubHTTPError: 403`, with a message that names this mirror.',
   },
+  'repo-absent': {
+    check: 'repo-access',
+    status: 'fail',
+    message: 'The mirror is offline, and cannot give {repo}: {said}.',
+    cure: 'Ask its operators to bring the repo, by hubmirror prefetch where the Hub can be reached, or by a bundle (docs/air-gap.md). A private or gated repo also needs a serve-stored rule that names its readers, and a token of one of them.',
+    symptom:
+      '`RepositoryNotFoundError: 404 Client Error` or `LocalEntryNotFoundError`, with `This mirror is offline by configuration`.',
+  },
   'repo-error': {
     check: 'repo-access',
     status: 'warn',

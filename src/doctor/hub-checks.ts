@@ -62,7 +62,7 @@ export async function checkEndpoint(
     report.found('endpoint-ok', { endpoint: base, server })
     return seen
   }
-  if (status >= 500 && isOfHub(seen)) {
+  if (isOfHub(seen) && (status >= 500 || isOffline(seen))) {
     report.found('endpoint-hub-away', { endpoint: base, status, said: said(seen) })
     return seen
   }
@@ -98,9 +98,14 @@ function isOfHub({ headers }: Seen): boolean {
   return /json/i.test(headers['content-type'] ?? '')
 }
 
-/** What the server says about an answer, in one short text. */
+/** Whether a mirror without the Hub says that it cannot answer this. */
+function isOffline({ headers }: Seen): boolean {
+  return [headers['x-error-code'], headers['x-hf-warning']].some((one) => one?.startsWith('OfflineAnd'))
+}
+
+/** What the server says about an answer, in one short text without a stop at its end. */
 function said({ headers, text }: Seen): string {
-  return headers['x-error-message'] ?? text.slice(0, 200)
+  return (headers['x-error-message'] ?? text.slice(0, 200)).replace(/\.$/, '')
 }
 
 function json(seen: Seen): unknown {
@@ -212,6 +217,7 @@ export async function checkRepo(
   const isRefusedHere = /refused-here/.test(headers['cache-status'] ?? '')
   if (!isNamed) report.found('repo-none', { repo: label })
   else if (isRefusedHere) report.found('repo-refused', { repo: label, said: said(refusal) })
+  else if (isOffline(refusal)) report.found('repo-absent', { repo: label, said: said(refusal) })
   else if (use === undefined && [401, 403, 404].includes(status)) {
     if (token === undefined) report.found('token-needed', { repo: label })
   } else if (headers['x-error-code'] === 'GatedRepo') {

@@ -145,8 +145,13 @@ class Seen:
     def is_redirect(self):
         return self.status in (301, 302, 303, 307, 308) and "location" in self.headers
 
+    def is_offline(self):
+        """Whether a mirror without the Hub says that it cannot answer this."""
+        return any(self.headers.get(name, "").startswith("OfflineAnd") for name in ("x-error-code", "x-hf-warning"))
+
     def said(self):
-        return self.headers.get("x-error-message") or self.text[:200]
+        text = self.headers.get("x-error-message") or self.text[:200]
+        return text[:-1] if text.endswith(".") else text
 
 
 class ProxyRefusal(OSError):

@@ -15,7 +15,7 @@ export const HUB = String.raw`def check_endpoint(report, way, base, kind, repo, 
     if seen.is_json() and (status < 400 or status in (401, 403, 429)):
         report.found("endpoint-ok", endpoint=base, server=server)
         return seen
-    if status >= 500 and seen.is_json():
+    if seen.is_json() and (status >= 500 or seen.is_offline()):
         report.found("endpoint-hub-away", endpoint=base, status=status, said=seen.said())
         return seen
     # A mirror may know repos and not accounts.
@@ -133,6 +133,8 @@ def check_repo(report, way, base, kind, repo, named, file, token, name):
         report.found("repo-none", repo=label)
     elif "refused-here" in refusal.headers.get("cache-status", ""):
         report.found("repo-refused", repo=label, said=refusal.said())
+    elif refusal.is_offline():
+        report.found("repo-absent", repo=label, said=refusal.said())
     elif use is None and refusal.status in (401, 403, 404):
         if token is None:
             report.found("token-needed", repo=label)
