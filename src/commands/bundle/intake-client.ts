@@ -65,15 +65,13 @@ export class IntakeClient {
   }
 
   /**
-   * Resolves with those of `blobs` that are not stored, if the store can hold them together with the others. Rejects with StoreFull if not,
-   * before anything is evicted for them, and else as `send` does.
+   * Rejects with StoreFull if the store cannot hold those of `blobs` that are `missing` together with the others, before anything is
+   * evicted for them, and else as `send` does.
    */
-  async missingWithRoom(blobs: readonly Blob[]): Promise<ReadonlySet<BlobKey>> {
-    const missing = await this.missing(blobs)
+  async requireRoom(blobs: readonly Blob[], missing: ReadonlySet<BlobKey>): Promise<void> {
     const sum = (isMissing: boolean): number =>
       blobs.reduce((bytes, { key, sizeBytes }) => bytes + (missing.has(key) === isMissing ? sizeBytes : 0), 0)
     if (missing.size > 0) await this.ask('room', { bytes: sum(true), keptBytes: sum(false) })
-    return missing
   }
 
   /** Rejects with StoreFull if one of them was evicted while others were stored, and else as `send` does. */

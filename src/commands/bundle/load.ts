@@ -89,8 +89,9 @@ class Load {
     const loads = [...welcome.values()]
     const needed = neededBlobs(manifest, welcome)
     const blobs = manifest.blobs.filter(({ key }) => needed.has(key))
-    await this.#checkBase(blobs.filter(({ isCarried }) => !isCarried))
-    const missing = await this.#client.missingWithRoom(blobs)
+    const missing = await this.#client.missing(blobs)
+    this.#checkBase(blobs.filter(({ key, isCarried }) => !isCarried && missing.has(key)))
+    await this.#client.requireRoom(blobs, missing)
 
     const left = expectedMembers(manifest)
     for await (const member of members) {
@@ -126,10 +127,9 @@ class Load {
     return new Map(repos.map(({ repo }, index) => [repoKey(repo), list[index] as Standing]))
   }
 
-  async #checkBase(blobs: readonly BundledBlob[]): Promise<void> {
-    const missing = await this.#client.missing(blobs)
-    if (missing.size === 0) return
-    const absent = blobs.filter(({ key }) => missing.has(key))
+  /** Throws Refused if blobs are `absent` that the bundle does not carry. */
+  #checkBase(absent: readonly BundledBlob[]): void {
+    if (absent.length === 0) return
     const { since = 'another one' } = this.#bundle.head
     throw new Refused(
       `this bundle builds on the bundle ${since}, of which ${plural(absent.length, 'blob')} ` +

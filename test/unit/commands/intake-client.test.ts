@@ -66,18 +66,17 @@ const BLOBS = [1, 2, 3].map((sizeBytes) => ({
   sizeBytes,
 }))
 
-it('says which blobs are not stored, if the store has room for them', async () => {
+it('says which blobs are not stored, and whether the store has room for them', async () => {
   const missing = BLOBS.slice(1).map(({ key }) => key)
   const roomy = await clientAnswered([
     [200, { missing }],
     [200, {}],
   ])
-  expect([...(await roomy.missingWithRoom(BLOBS))]).toEqual(missing)
-  const full = await clientAnswered([
-    [200, { missing }],
-    [507, { error: 'the store has no space' }],
-  ])
-  await expect(full.missingWithRoom(BLOBS)).rejects.toThrow(new StoreFull('the store has no space'))
+  const found = await roomy.missing(BLOBS)
+  expect([...found]).toEqual(missing)
+  await roomy.requireRoom(BLOBS, found)
+  const full = await clientAnswered([[507, { error: 'the store has no space' }]])
+  await expect(full.requireRoom(BLOBS, found)).rejects.toThrow(new StoreFull('the store has no space'))
 })
 
 it('does not take blobs for stored that were evicted while others were stored', async () => {
