@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MirrorError } from '../errors.ts'
 import { BodyBuffers } from '../origin/connections/body-buffers.ts'
+import { holding } from './body/held-memory.ts'
 
 /** More than two thousand paths of the longest kind, percent-encoded. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
@@ -42,10 +43,7 @@ export class RequestBodies {
     // byte.
     let bytes: Buffer = Buffer.alloc(0)
     let size = 0
-    const held: (() => void)[] = []
-    response.once('close', () => {
-      for (const release of held) release()
-    })
+    const hold = holding(response, this.#memory, { caller, reason: 'no room for the body of a question' })
     try {
       // Not destroyed by a refusal, which the client reads on the same connection.
       for await (const part of request.iterator({ destroyOnReturn: false })) {
@@ -53,7 +51,7 @@ export class RequestBodies {
         if (size + chunk.length > maxBytes) throw new MirrorError('request_too_large')
         while (size + chunk.length > bytes.length) {
           const more = Math.min(STEP_BYTES, bytes.length || FIRST_BYTES)
-          held.push(this.#hold(more, response, caller))
+          hold(more)
           // Not from Node's pool, which is for small buffers.
           const larger = Buffer.alloc(bytes.length + more)
           bytes.copy(larger)
@@ -65,12 +63,5 @@ export class RequestBodies {
       clearTimeout(late)
     }
     return bytes.subarray(0, size)
-  }
-
-  #hold(bytes: number, response: ServerResponse, caller: string): () => void {
-    const release = this.#memory.reserve(caller, bytes)
-    if (release !== undefined && !response.closed) return release
-    release?.()
-    throw new MirrorError('overloaded', { detail: { reason: 'no room for the body of a question' } })
   }
 }

@@ -1,9 +1,8 @@
 // How a forwarded request gets a connection to the Hub, and gives it back as soon as its response allows.
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { callerKey } from '../../callers/caller-key.ts'
-import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { OriginAnswer, OriginClient } from '../../origin/client.ts'
@@ -98,29 +97,6 @@ export function reserveIfShort(
       : undefined
   if (release === undefined) permit?.becomeRelay()
   return release
-}
-
-/**
- * Returns a function that reserves memory for bytes of a long answer, which is held until `response` has closed. It throws overloaded if
- * there is none for the caller.
- */
-export function holding(
-  response: ServerResponse,
-  { buffers }: Pick<OriginClient, 'buffers'>,
-  caller: string,
-): (bytes: number) => void {
-  const held: (() => void)[] = []
-  response.once('close', () => {
-    for (const release of held) release()
-  })
-  return (bytes) => {
-    const release = buffers.reserve(caller, bytes)
-    if (release !== undefined && !response.closed) held.push(release)
-    else {
-      release?.()
-      throw new MirrorError('overloaded', { detail: { reason: 'no room for a long answer' } })
-    }
-  }
 }
 
 /** A stream of events that has lasted longer than this ends when other requests wait for its connection. */

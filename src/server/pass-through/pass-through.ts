@@ -29,6 +29,7 @@ import { anywhere, followRedirects } from '../../origin/follow.ts'
 import { checkMove, moveOf } from '../../origin/origin-move.ts'
 import { BODY_REDIRECT, redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
+import { holding } from '../body/held-memory.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { uploadBody } from '../body/upload-body.ts'
 import { BILL_TO } from '../context.ts'
@@ -38,7 +39,6 @@ import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
   acquireConnection,
   endWhenWanted,
-  holding,
   isRead,
   type OriginResponse,
   releaseOnThrow,
@@ -313,7 +313,8 @@ async function answer(
   }
   if (document === undefined || !isReadable(document, final.headers))
     return sendStream(reply.raw, body, start, how)
-  const { bytes, rest } = await readDocument(body, document, holding(reply.raw, client, caller))
+  const hold = holding(reply.raw, client.buffers, { caller, reason: 'no room for a long answer' })
+  const { bytes, rest } = await readDocument(body, document, hold)
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
   const bases = basesOf(client, ctx)
   const userAgent = request.raw.headers['user-agent']
