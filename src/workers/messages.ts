@@ -42,8 +42,10 @@ export type ToWorker =
   | { readonly kind: 'tls'; readonly tls: TlsKeys }
   /** The mirror is about to stop: serve on, let every answer end its connection, and acknowledge. */
   | { readonly kind: 'leave'; readonly sequence: number }
-  /** No connections will follow: exit when the last answer has ended. */
+  /** No connections will follow: report `drained` when the last answer has ended. */
   | { readonly kind: 'drain' }
+  /** Exit. All messages that the worker sent have been received. */
+  | { readonly kind: 'exit' }
   /** End all connections now. */
   | { readonly kind: 'cut' }
 

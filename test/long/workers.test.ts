@@ -317,6 +317,27 @@ describe('SIGTERM', () => {
     expect(await digestOf(reader)).toBeUndefined()
     for (const pid of workers) await whenGone(pid)
   })
+
+  it('leaves no socket behind where the main process is killed when its last worker is done', async () => {
+    const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1h' })
+    await warm(child)
+    const reader = await stall(child)
+    child.kill('SIGTERM')
+    const [last = 0] = await eventually(
+      () => childrenOf(child.pid),
+      (workers) => workers.length === 1,
+    )
+    // It cannot take the last message of the worker any more.
+    child.kill('SIGSTOP')
+    expect(await digestOf(reader)).toBe(wholeDigest())
+    await eventually(
+      () => openFilesBelow(join(cacheDir, 'blobs'), last).catch(() => []),
+      (files) => files.length === 0,
+    )
+    child.kill('SIGKILL')
+    await whenGone(last)
+    // `afterEach` looks for the folder of the socket.
+  })
 })
 
 describe('a start that fails', () => {

@@ -12,7 +12,7 @@ import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createLogger } from '../../src/telemetry/log.ts'
 import { Listener } from '../../src/workers/main/listener.ts'
-import { makePrivateSocket } from '../../src/workers/main/private-socket.ts'
+import { makePrivateSocket, removePrivateSocket } from '../../src/workers/private-socket.ts'
 import { createWorkerApp } from '../../src/workers/worker/app.ts'
 import { createWorkerServer } from '../../src/workers/worker/server.ts'
 import type { Hub } from '../hub-simulator/server.ts'
@@ -205,7 +205,7 @@ async function startFront(
       const closed = front.close()
       front.cut()
       await closed
-      await socket.remove()
+      removePrivateSocket(socket.path)
     },
   }
 }

@@ -8,8 +8,8 @@ import type { TlsKeys } from '../../server/tls-server.ts'
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { runKey } from '../../telemetry/run-key.ts'
+import { makePrivateSocket, removePrivateSocket } from '../private-socket.ts'
 import { startPool } from './pool.ts'
-import { makePrivateSocket } from './private-socket.ts'
 import type { WorkerLink } from './worker-link.ts'
 
 /** What the workers know of this process, and it of them. */
@@ -101,13 +101,14 @@ export async function listenByWorkers(
       leave: () => pool.leave(),
       async close() {
         await pool.drain()
+        // Before the app closes, which takes time: a signal that ends this process at once leaves nothing behind then.
+        removePrivateSocket(socket.path)
         await app.close()
-        await socket.remove()
       },
       cut: () => pool.cut(),
     }
   } catch (error) {
-    await socket.remove()
+    removePrivateSocket(socket.path)
     throw error
   }
 }

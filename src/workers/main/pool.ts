@@ -204,6 +204,7 @@ class WorkerPool implements Pool {
         recordReport(message.batch, this.#options)
         break
       case 'drained':
+        send(worker, { kind: 'exit' })
         break
       default:
         message satisfies never

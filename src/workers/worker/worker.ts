@@ -2,14 +2,13 @@
 // and sends cached answers and stored files itself. It holds no token and no state that must outlive it, and exits with the
 // main process. If the mirror speaks TLS itself, the handshakes are here, and the key for them is the only secret.
 
-import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { TlsKeys } from '../../server/tls-server.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { setRunKey } from '../../telemetry/run-key.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from '../messages.ts'
+import { removePrivateSocket } from '../private-socket.ts'
 import { createWorkerApp, type WorkerApp } from './app.ts'
 import { Reporter } from './report.ts'
 import { createWorkerServer, type WorkerServer } from './server.ts'
@@ -25,7 +24,7 @@ let tls: TlsKeys | undefined
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined)
 process.on('disconnect', () => {
   // A main process that exits in order waits for its workers. This one has left its socket behind.
-  if (socketPath !== undefined) rmSync(dirname(socketPath), { recursive: true, force: true })
+  if (socketPath !== undefined) removePrivateSocket(socketPath)
   process.exit()
 })
 process.on('message', (message: ToWorker, connection?: Socket) => {
@@ -56,6 +55,9 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       break
     case 'drain':
       void drain()
+      break
+    case 'exit':
+      process.exit(0)
       break
     case 'cut':
       server?.cut()
@@ -97,8 +99,9 @@ function start(settings: WorkerSettings): void {
 async function drain(): Promise<void> {
   await server?.close()
   await app?.idle()
-  // Messages arrive in order, so that all others have been sent by then.
-  process.send?.({ kind: 'drained' } satisfies FromWorker, undefined, undefined, () => process.exit(0))
+  // Messages arrive in order, so that all others have been received by then. The worker does not exit by itself: if the main
+  // process has been killed meanwhile, no other process removes the socket.
+  send({ kind: 'drained' })
 }
 
 function send(message: FromWorker): void {

@@ -1,8 +1,10 @@
 // The Unix socket on which the main process listens for its workers. Only the user of the mirror may enter its directory.
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { rmdirSync, rmSync } from 'node:fs'
+import { chmod, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { isMissing } from '../store/atomic.ts'
 
 /** Systems allow 104 bytes and more for the path of a Unix socket. */
 const LONGEST_PATH = 100
@@ -11,7 +13,6 @@ export interface PrivateSocket {
   readonly path: string
   /** Takes all rights to the socket from other users. To be called when the server listens. */
   lock(): Promise<void>
-  remove(): Promise<void>
 }
 
 /** Makes the directory, with mode 0700. Throws the error of the system. */
@@ -23,6 +24,18 @@ export async function makePrivateSocket(): Promise<PrivateSocket> {
   return {
     path,
     lock: () => chmod(path, 0o600),
-    remove: () => rm(directory, { recursive: true, force: true }),
+  }
+}
+
+/**
+ * Removes the socket and its directory, from any process, also if another process does the same at this moment. It opens
+ * no descriptor: a process that has none left must not wait for one here. Throws the error of the system.
+ */
+export function removePrivateSocket(path: string): void {
+  rmSync(path, { force: true })
+  try {
+    rmdirSync(dirname(path))
+  } catch (error) {
+    if (!isMissing(error)) throw error
   }
 }
