@@ -190,6 +190,11 @@ export class Pins {
     return files.filter(({ key }) => !this.isStored(key)).length
   }
 
+  /** How many runs for a pin have failed since the last good one. */
+  failuresOf(pin: Pin): number {
+    return this.#runOf(pin).failures
+  }
+
   /** The pin to look at next, and in how many ms; 0 is now. Undefined if there are no pins. */
   next(): { readonly pin: Pin; readonly inMs: number } | undefined {
     const now = this.#options.monotonic()

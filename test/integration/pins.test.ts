@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
 import { LARGE_BYTES } from '../support/mirror-world.ts'
-import { openPinned, type PinsScene } from '../support/pins.ts'
+import { openPinned, type PinsScene, withoutWaits } from '../support/pins.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const OPEN = 'pins:\n  - repo: acme/open\n'
@@ -238,6 +238,26 @@ describe('a mirror that cannot fetch', () => {
     await expect.poll(reasons, { timeout: 60_000 }).toEqual([null, null, 'no-space', null])
   })
 
+  it('leaves the other revisions for its next run when many fail in a row, and then begins with those', async () => {
+    const scene = await openPinned("pins:\n  - {repo: acme/many, revisions: ['r*']}\n")
+    const model = scene.world.model('acme/many')
+    const names = Array.from({ length: 24 }, (_, index) => `r${String(index).padStart(2, '0')}`)
+    for (const name of names) model.branch(name, model.commit({ 'config.json': name }))
+    const fault = scene.hub.faults.add({
+      where: 'hub',
+      match: /revision\/r(?:0|10)/,
+      times: 1_000,
+      status: { code: 503, headers: { 'retry-after': '300' } },
+    })
+    await scene.begin()
+    await scene.ended(({ reason }) => reason === 'hub-away')
+    expect([fault.struck, scene.report().pins[0]?.at]).toEqual([8, []])
+    // The next run begins behind them, and passes the two that fail.
+    scene.clock.advance(61_000)
+    const { at } = await scene.ended(({ at: found }) => found.length > 0)
+    expect(at.map(({ revision }) => revision)).toEqual(names.slice(11))
+  })
+
   it('waits with all others as long as the Hub asks to, and says so', async () => {
     const scene = await openPinned(`${OPEN}  - repo: dataset/acme/data\n`)
     const limit = scene.hub.faults.add({
@@ -290,10 +310,10 @@ describe('the bandwidth of pins', () => {
     })
     expect(part.status).toBe(206)
     await scene.settled()
-    let now = 0
-    await scene.begin({ now: () => now, wait: (ms) => Promise.resolve(void (now += ms)) })
+    const clock = withoutWaits()
+    await scene.begin(clock)
     await scene.ended(({ behind }) => !behind)
-    expect([blocks > 2, now]).toEqual([true, 0])
+    expect([blocks > 2, clock.now()]).toEqual([true, 0])
   })
 })
 

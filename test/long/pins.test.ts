@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
-import { openPinned } from '../support/pins.ts'
+import { openPinned, withoutWaits } from '../support/pins.ts'
 import { startChild } from '../support/process.ts'
 import { run } from '../support/run-cli.ts'
 import { chance } from '../support/seeded.ts'
@@ -39,6 +39,33 @@ describe('a pinned file', () => {
     }
     expect(scene.report().keptBytes).toBe(200_000)
   })
+})
+
+it('a run of which many files fail in a row leaves the others for the next one, until each is there that can be had', async () => {
+  const scene = await openPinned('pins:\n  - repo: acme/half\n')
+  const model = scene.world.model('acme/half')
+  const bins = Array.from({ length: 24 }, (_, index) => `${String(index).padStart(2, '0')}.bin`)
+  model.commit(Object.fromEntries(bins.map((name, seed) => [name, lfs({ sizeBytes: 1_000, seed })])))
+  const fault = scene.hub.faults.add({
+    where: 'hub',
+    match: /resolve\/.*\/(?:0\d|1[0-5])\.bin/,
+    times: 1_000,
+    status: { code: 503 },
+  })
+  await scene.begin(withoutWaits())
+  await eventually(
+    () => scene.report().pins[0]?.reason,
+    (reason) => reason === 'failed' || reason === 'hub-away',
+  )
+  const urls = scene.hub.ledger.requests({ url: /\d\.bin/ }).map(({ url }) => url)
+  const asked = new Set(urls.map((url) => /\d\d\.bin/.exec(url)?.[0]))
+  // Eight in a row, and those that were under way by then.
+  expect([fault.struck > 0, asked.size < 16]).toEqual([true, true])
+  const missing = () => {
+    scene.clock.advance(3_600_000)
+    return scene.report().pins[0]?.at[0]?.missing.files
+  }
+  await eventually(missing, (files) => files === 16)
 })
 
 interface Printed {

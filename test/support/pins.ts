@@ -89,6 +89,12 @@ export async function openPinned(text: string, options: SceneOptions = {}): Prom
   })
 }
 
+/** A clock on which every wait is over at once. */
+export function withoutWaits(): PaceClock {
+  let now = 0
+  return { now: () => now, wait: (ms) => Promise.resolve(void (now += ms)) }
+}
+
 /** Whether no run for the pin is under way or due. */
 function isPaused({ nextRunAt }: PinReport): boolean {
   return nextRunAt !== null && Date.parse(nextRunAt) > Date.now() + 1000

@@ -9,11 +9,11 @@ import { pathFilter } from '../../hub/file-patterns.ts'
 import { pinName } from '../../pins/claims.ts'
 import type { Pins } from '../../pins/pins.ts'
 import type { Trouble } from '../../pins/report.ts'
-import { Attempts } from '../prefetch/attempts.ts'
+import { Attempts, FAILURES_IN_A_ROW } from '../prefetch/attempts.ts'
 import { ControlClient } from '../prefetch/control-client.ts'
 import { type JobObserver, type Plan, type RepoResult, runJob } from '../prefetch/job.ts'
 import { type ListedFile, listRevisions, NoListing } from '../prefetch/listing.ts'
-import { Pace, type PaceClock } from '../prefetch/pace.ts'
+import { Pace, type PaceClock, SYSTEM_CLOCK } from '../prefetch/pace.ts'
 import { MirrorGone } from '../prefetch/silence.ts'
 
 /** How often the file is looked at. */
@@ -23,7 +23,7 @@ const MAX_REVISIONS = 1_000
 /** More would fill the memory, and the file in which they are noted. */
 const MAX_FILES = 1_000_000
 /** Other pins do not wait longer for one that fails for its own reason. The quota of the Hub is that of all pins. */
-const LONGEST_OWN_WAIT_MS = 10_000
+const OWN_WAITS_MS = 20_000
 
 export interface ReconcilerOptions {
   readonly pins: Pins
@@ -34,11 +34,6 @@ export interface ReconcilerOptions {
   readonly logger: Logger
   /** Without it, the clock of the system. */
   readonly clock?: PaceClock
-}
-
-const SYSTEM_CLOCK: PaceClock = {
-  now: () => performance.now(),
-  wait: (ms, signal) => delay(ms, undefined, { signal }),
 }
 
 const OFFLINE: Trouble = {
@@ -70,6 +65,7 @@ class Reconciler {
   readonly #options: ReconcilerOptions
   readonly #signal: AbortSignal
   readonly #client: ControlClient
+  readonly #clock: PaceClock
   readonly #pace: Pace
   #wake = (): void => undefined
 
@@ -78,7 +74,8 @@ class Reconciler {
     this.#options = options
     this.#signal = signal
     this.#client = new ControlClient(socketPath, { version, program: 'hubmirror-pins' })
-    this.#pace = new Pace(() => pins.file.bandwidth, options.clock ?? SYSTEM_CLOCK)
+    this.#clock = options.clock ?? SYSTEM_CLOCK
+    this.#pace = new Pace(() => pins.file.bandwidth, this.#clock)
     pins.onChange(() => this.#wake())
   }
 
@@ -131,10 +128,15 @@ class Reconciler {
   async #reconcile(pin: Pin, signal: AbortSignal): Promise<End> {
     const { pins, offline } = this.#options
     const observer = this.#observerOf(pin)
-    const revisions = await this.#revisions(pin, signal)
+    const attempts = new Attempts((line) => observer.say(line), {
+      ownWaitsMs: OWN_WAITS_MS,
+      clock: this.#clock,
+    })
+    const revisions = await this.#revisions(pin, { attempts, signal })
     if ('trouble' in revisions) return revisions
     const ends: End[] = []
-    for (const revision of revisions) {
+    for (const revision of this.#inTurn(pin, revisions)) {
+      if (attempts.hasFailed) break
       const [result] = await runJob({
         client: this.#client,
         wanted: [{ repo: pin.repo, revision }],
@@ -145,7 +147,7 @@ class Reconciler {
         pace: this.#pace,
         endsWithoutSpace: true,
         isRepeated: true,
-        longestOwnWaitMs: LONGEST_OWN_WAIT_MS,
+        attempts,
         onListed: (plan) => this.#toFetch(pin, revision, plan),
       })
       if (result !== undefined) ends.push(endOf(result))
@@ -159,13 +161,14 @@ class Reconciler {
   }
 
   /** The names of the branches and tags that a pin means, and what it names itself. */
-  async #revisions(pin: Pin, signal: AbortSignal): Promise<readonly string[] | End> {
+  async #revisions(
+    pin: Pin,
+    { attempts, signal }: { readonly attempts: Attempts; readonly signal: AbortSignal },
+  ): Promise<readonly string[] | End> {
     const { pins, offline } = this.#options
     const named = pin.revisions.filter((revision) => !isGlob(revision))
     const globs = pin.revisions.filter(isGlob)
     if (globs.length === 0) return named
-    const observer = this.#observerOf(pin)
-    const attempts = new Attempts((line) => observer.say(line), LONGEST_OWN_WAIT_MS)
     let all: ReadonlySet<string>
     try {
       all = await listRevisions(pin.repo, { client: this.#client, signal, attempts })
@@ -199,10 +202,17 @@ class Reconciler {
     const known = files.flatMap(({ key, sizeBytes }) => (key === undefined ? [] : [{ key, sizeBytes }]))
     await pins.listed(pin, { revision, commit, files: known })
     if (offline) return []
-    return files.filter(({ key, sizeBytes }) => {
+    const lacking = files.filter(({ key, sizeBytes }) => {
       if (key === undefined) return true
       return sizeBytes > 0 && pins.keys.has(key) && !pins.isStored(key)
     })
+    return this.#inTurn(pin, lacking)
+  }
+
+  /** After failed runs, those first of which the run before was not reached: what always fails must not hold up the rest. */
+  #inTurn<T>(pin: Pin, items: readonly T[]): readonly T[] {
+    const start = (this.#options.pins.failuresOf(pin) * FAILURES_IN_A_ROW) % Math.max(1, items.length)
+    return [...items.slice(start), ...items.slice(0, start)]
   }
 
   #observerOf(pin: Pin): JobObserver {

@@ -1,7 +1,7 @@
 // Asks again what may succeed later: after a rate limit of the Hub, or while it cannot be reached for a moment.
 
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Again, AnswerBroken, againOf, type ControlClient, type Reply } from './control-client.ts'
+import { type PaceClock, SYSTEM_CLOCK } from './pace.ts'
 import { MirrorGone } from './silence.ts'
 
 /** The waits before the second and later tries, where the answer names no time. */
@@ -9,58 +9,88 @@ const WAITS_MS = [1_000, 2_000, 4_000, 8_000] as const
 /** The Hub counts by windows of five minutes. */
 const LONGEST_WAIT_MS = 310_000
 /** So many failures in a row mean that something is wrong for longer. Each further try then is the only one. */
-const FAILURES_IN_A_ROW = 8
+export const FAILURES_IN_A_ROW = 8
 
 /** What one try has brought. */
 export interface Attempt<T> extends Again {
   readonly value: T
 }
 
-/** Counts failures for all that is asked by one command. */
+/** Counts failures for all that is asked by one command, or by one run for a pin. */
 export class Attempts {
   readonly #say: (line: string) => void
-  readonly #longestOwnWaitMs: number
+  readonly #clock: PaceClock
+  /** How long may still be waited, but for the quota. */
+  #leftMs: number
+  /** The end of the waits that are under way, but for the quota. */
+  #waitsUntil = Number.NEGATIVE_INFINITY
   #failures = 0
-  #saidUntil = 0
+  #saidUntil = Number.NEGATIVE_INFINITY
 
-  /** `say` gets a line when a wait is long. `longestOwnWaitMs` bounds each wait but those for the quota: for longer ones no try follows. */
-  constructor(say: (line: string) => void, longestOwnWaitMs = LONGEST_WAIT_MS) {
+  /** `say` gets a line when a wait is long. `ownWaitsMs` bounds the sum of all waits but those for the quota. */
+  constructor(
+    say: (line: string) => void,
+    {
+      ownWaitsMs = Number.POSITIVE_INFINITY,
+      clock = SYSTEM_CLOCK,
+    }: { readonly ownWaitsMs?: number; readonly clock?: PaceClock } = {},
+  ) {
     this.#say = say
-    this.#longestOwnWaitMs = longestOwnWaitMs
+    this.#clock = clock
+    this.#leftMs = ownWaitsMs
+  }
+
+  /** Whether so much has failed in a row that something is wrong for longer. */
+  get hasFailed(): boolean {
+    return this.#failures >= FAILURES_IN_A_ROW
   }
 
   /** Resolves with the result of the last try. Rejects as `attempt` does; AnswerBroken only if the last try does. */
   async run<T>(attempt: () => Promise<Attempt<T>>, signal: AbortSignal): Promise<T> {
     for (let tries = 0; ; tries += 1) {
-      const mayRetry = tries < WAITS_MS.length && this.#failures < FAILURES_IN_A_ROW
+      const waitMs = this.hasFailed ? undefined : WAITS_MS[tries]
       try {
         const { value, retryMs, isForQuota = false } = await attempt()
         if (retryMs === undefined) {
           this.#failures = 0
           return value
         }
-        const isTooLong = !isForQuota && retryMs > this.#longestOwnWaitMs
-        if (!mayRetry || isTooLong) {
+        const longerMs = waitMs === undefined ? undefined : Math.max(retryMs, waitMs)
+        if (longerMs === undefined || !(isForQuota || this.#mayWait(longerMs))) {
           this.#failures += 1
           return value
         }
-        await this.#wait(Math.max(retryMs, WAITS_MS[tries] ?? 0), signal)
+        await this.#wait(longerMs, signal)
       } catch (error) {
-        if (!(error instanceof AnswerBroken) || !mayRetry) throw error
-        await this.#wait(WAITS_MS[tries] ?? 0, signal)
+        if (!(error instanceof AnswerBroken)) throw error
+        if (waitMs === undefined || !this.#mayWait(waitMs)) {
+          this.#failures += 1
+          throw error
+        }
+        await this.#wait(waitMs, signal)
       }
     }
   }
 
+  /** Takes a wait from what is left, if it is enough. Waits at the same time count once. */
+  #mayWait(ms: number): boolean {
+    const now = this.#clock.now()
+    const moreMs = Math.max(0, now + ms - Math.max(now, this.#waitsUntil))
+    if (ms > LONGEST_WAIT_MS || moreMs > this.#leftMs) return false
+    this.#leftMs -= moreMs
+    this.#waitsUntil = Math.max(this.#waitsUntil, now + ms)
+    return true
+  }
+
   async #wait(ms: number, signal: AbortSignal): Promise<void> {
     const waitMs = Math.min(ms, LONGEST_WAIT_MS)
-    const until = performance.now() + waitMs
+    const until = this.#clock.now() + waitMs
     // Eight requests wait at once.
     if (waitMs > 10_000 && until > this.#saidUntil + 10_000) {
       this.#saidUntil = until
       this.#say(`the Hub asks to wait: it is asked again in ${Math.ceil(waitMs / 1000)} s`)
     }
-    await delay(waitMs, undefined, { signal })
+    await this.#clock.wait(waitMs, signal)
   }
 }
 

@@ -75,11 +75,14 @@ export interface JobOptions {
   readonly onListed?: (listed: Plan) => Promise<readonly ListedFile[]>
   /** Holds back what is fetched. */
   readonly pace?: Pace
-  /** As for Attempts. */
-  readonly longestOwnWaitMs?: number
+  /** Several jobs may have them in common. Without it, the job has its own. */
+  readonly attempts?: Attempts
   /** Whether the first file without space ends the fetching for its repo: a smaller one must not take what is left. */
   readonly endsWithoutSpace?: boolean
-  /** Whether the same is looked at again and again: what depends on files is requested only if one of them was fetched. */
+  /**
+   * Whether the same is looked at again and again: what depends on files is requested only if one of them was fetched, and where
+   * Attempts.hasFailed, the rest is left for the next time.
+   */
   readonly isRepeated?: boolean
 }
 
@@ -115,7 +118,7 @@ class Job {
 
   constructor(options: JobOptions) {
     this.#options = options
-    this.#attempts = new Attempts((line) => options.observer.say(line), options.longestOwnWaitMs)
+    this.#attempts = options.attempts ?? new Attempts((line) => options.observer.say(line))
   }
 
   async run(): Promise<readonly RepoResult[]> {
@@ -150,7 +153,7 @@ class Job {
   }
 
   async #fetch(plan: Plan): Promise<RepoResult> {
-    const { observer, endsWithoutSpace = false } = this.#options
+    const { observer } = this.#options
     let forRepo: Missing | undefined
     const files = await inParallel(plan.files, async (file): Promise<FileResult> => {
       const seen = observer.file(`${plan.repo.id}/${file.path}`, file)
@@ -158,8 +161,7 @@ class Job {
       const at = (bytes: number): void => seen.at((presentBytes = bytes))
       const found =
         forRepo ?? (this.#ended === undefined ? await this.#ask(plan, file, at) : missing(this.#ended))
-      if (typeof found === 'object' && (found.isForRepo || (endsWithoutSpace && found.kind === 'no-space')))
-        forRepo = found
+      if (typeof found === 'object' && this.#endsRepo(found)) forRepo = found
       const result: FileResult =
         typeof found === 'object'
           ? { ...file, state: 'missing', reason: found.reason, kind: found.kind }
@@ -169,6 +171,12 @@ class Job {
     })
     await this.#fetchManifests(plan, files)
     return { repo: plan.repo, revision: plan.revision, commit: plan.commit, files }
+  }
+
+  /** Whether no further file of the repo is asked for. */
+  #endsRepo({ isForRepo, kind }: Missing): boolean {
+    const { endsWithoutSpace = false, isRepeated = false } = this.#options
+    return isForRepo || (endsWithoutSpace && kind === 'no-space') || (isRepeated && this.#attempts.hasFailed)
   }
 
   async #fetchManifests({ repo, revision }: Plan, files: readonly FileResult[]): Promise<void> {

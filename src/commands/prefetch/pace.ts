@@ -1,11 +1,18 @@
 // Holds back what is fetched, so that its sum stays below a rate: one piece after the other begins, each when those before have
 // had their time. A piece is fetched at full speed, so pieces are small. What of a piece was not transferred is given back.
 
+import { setTimeout as delay } from 'node:timers/promises'
+
 /** Milliseconds that never step back, and a way to wait. */
 export interface PaceClock {
   now(): number
   /** Rejects with the reason of `signal`. */
   wait(ms: number, signal: AbortSignal): Promise<void>
+}
+
+export const SYSTEM_CLOCK: PaceClock = {
+  now: () => performance.now(),
+  wait: (ms, signal) => delay(ms, undefined, { signal }),
 }
 
 const MIB = 1024 * 1024
