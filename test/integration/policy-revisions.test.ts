@@ -79,6 +79,39 @@ describe('a rule about revisions', () => {
     expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
   })
 
+  it('asks the Hub once in a moment for refs that it does not show, and again after that', async () => {
+    const { scene, refsAsked } = await openRules('- {action: deny, match: {revision: dev}}')
+    const target = `/acme/secret/resolve/${scene.commit('acme/secret')}/config.json`
+    const askers = [
+      [undefined, 1],
+      [TOKENS.bob, 2],
+      [undefined, 2],
+      [TOKENS.bob, 2],
+    ] as const
+    for (const [token, asked] of askers) {
+      const { status } = await scene.ask(target, token === undefined ? {} : { token })
+      expect([status, refsAsked().length]).toEqual([403, asked])
+    }
+    // Others are not refused because of them.
+    expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
+    expect(refsAsked()).toHaveLength(3)
+    scene.clock.advance(5_000)
+    expect((await scene.ask(target)).status).toBe(403)
+    expect(refsAsked()).toHaveLength(4)
+  })
+
+  it('asks a Hub that fails once in a moment, and denies in doubt', async () => {
+    const { scene, file, refsAsked, dev } = await openRules(DENY)
+    scene.hub.faults.add({
+      where: 'hub',
+      match: /\/refs\?/,
+      status: { code: 404 },
+      times: Number.POSITIVE_INFINITY,
+    })
+    for (let round = 0; round < 3; round += 1) expect((await file(dev)).status).toBe(403)
+    expect(refsAsked()).toHaveLength(1)
+  })
+
   it.each([
     ['an answer without branches', { tags: [] }],
     ['branches that are no list', { branches: { name: 'main' } }],

@@ -21,6 +21,8 @@ const REFS_BYTES = 32 * 1024 * 1024
 const REF_BYTES = 100
 /** More names of one commit add nothing. */
 const MAX_NAMES = 100
+/** For so long, and a tenth of the access TTL at most, the Hub is not asked again for refs that it has not shown. */
+const LONGEST_FAILURE_MS = 5_000
 
 export class CommitRefs {
   readonly #options: CommitRefsOptions
@@ -29,6 +31,8 @@ export class CommitRefs {
     sizeOf: ({ refs }) =>
       refs.reduce((sum, { name, commit }) => sum + REF_BYTES + textBytes(name, commit), 0),
   })
+  /** By repo and credential: when the Hub was last asked in vain. */
+  readonly #failures = new MemoryCache<number>({ maxBytes: 1024 * 1024 })
   readonly #questions = new SingleFlight<readonly RepoRef[] | undefined>()
 
   constructor(options: CommitRefsOptions) {
@@ -37,8 +41,8 @@ export class CommitRefs {
 
   /**
    * All refs of a repo: asked without a credential, or with the credential of the request when the Hub shows them only
-   * then. While the Hub does not answer, its last answer. Rejects with client_limited when the caller may cause no more
-   * requests to the origin and there is no earlier answer.
+   * then. While the Hub does not answer, its last answer. Undefined when the Hub has shown none. Rejects with client_limited
+   * when the caller may cause no more requests to the origin and there is no earlier answer.
    */
   async of(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<readonly RepoRef[] | undefined> {
     const { offline, credentialOf, onMoved } = this.#options
@@ -47,7 +51,9 @@ export class CommitRefs {
     const fresh = this.#fresh(repo, open) ?? this.#fresh(repo, own)
     if (fresh !== undefined) return fresh
     const before = this.#results.get(open)?.refs ?? this.#results.get(own)?.refs
-    if (offline) return before
+    const authorization = ctx.authorization ?? (useToken === undefined ? undefined : credentialOf(useToken))
+    const asksOwn = authorization !== undefined && !this.#hasFailed(repo, own)
+    if (offline || (this.#hasFailed(repo, open) && !asksOwn)) return before
     try {
       await ctx.countAgainstLimit?.()
     } catch (error) {
@@ -55,9 +61,7 @@ export class CommitRefs {
       return before
     }
     const asked = await this.#ask(open, repo, anonymousRequester(ctx))
-    if (asked !== undefined) return asked
-    const authorization = ctx.authorization ?? (useToken === undefined ? undefined : credentialOf(useToken))
-    if (authorization === undefined) return before
+    if (asked !== undefined || !asksOwn) return asked ?? before
     return (await this.#ask(own, repo, { ...requesterOf(ctx), authorization }, onMoved(repo))) ?? before
   }
 
@@ -68,12 +72,21 @@ export class CommitRefs {
     return monotonic() - result.at < settings.accessTtlMs ? result.refs : undefined
   }
 
-  #ask(
+  /** Whether the Hub did not show the refs a moment ago. */
+  #hasFailed(repo: Repo, key: string): boolean {
+    const at = this.#failures.get(key)
+    const { metadata, monotonic, settings } = this.#options
+    if (at === undefined || metadata.refs.changedSince(repo, at)) return false
+    return monotonic() - at < Math.min(LONGEST_FAILURE_MS, settings.accessTtlMs / 10)
+  }
+
+  async #ask(
     key: string,
     repo: Repo,
     requester: Parameters<typeof askRepoRefs>[2],
     onMoved?: (url: URL) => void,
   ): Promise<readonly RepoRef[] | undefined> {
+    if (this.#hasFailed(repo, key)) return undefined
     const { client, monotonic } = this.#options
     return this.#questions.run(key, async () => {
       const at = monotonic()
@@ -81,7 +94,8 @@ export class CommitRefs {
         timeoutMs: FALLBACK_TIMEOUT_MS,
         onMoved,
       }).catch(() => undefined)
-      if (refs !== undefined) this.#results.set(key, { refs, at })
+      if (refs === undefined) this.#failures.set(key, at)
+      else this.#results.set(key, { refs, at })
       return refs
     })
   }
