@@ -7,6 +7,7 @@ import { probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { type Child, runChild, startChild } from '../support/process.ts'
+import { run } from '../support/run-cli.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
@@ -74,6 +75,18 @@ describe.skipIf(noDisk !== undefined)('a store on a read-only volume', () => {
     const { status, log } = await runChild({ hub, cacheDir: disk.directory })
     expect(status).toBe(1)
     expect(log).toContain('HUBMIRROR_OFFLINE=on')
+  })
+
+  it('is found by the doctor', async () => {
+    const { stdout } = await run(['doctor', '--server', '--json'], {
+      HUBMIRROR_CACHE_DIR: disk.directory,
+      HUBMIRROR_OFFLINE: 'on',
+    })
+    const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Record<string, string>[] }
+    expect([ok, checks.find(({ id }) => id === 'store')]).toMatchObject([
+      true,
+      { status: 'warn', message: `${disk.directory} is on a read-only volume (EROFS).` },
+    ])
   })
 
   it('that was never filled is refused to an offline mirror, too', async () => {

@@ -3,8 +3,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect } from 'vitest'
-import { CHECKS, type Finding } from '../../../../src/doctor/checks.ts'
+import { CHECKS } from '../../../../src/doctor/checks.ts'
 import { FINDINGS, type FindingId } from '../../../../src/doctor/table.ts'
+import { findingsOf } from '../../../support/findings.ts'
 import { TOKENS } from '../../../support/mirror-world.ts'
 import { run } from '../../../support/run-cli.ts'
 
@@ -85,21 +86,7 @@ export async function play(
   return all
 }
 
-/** What of the table of the doctor this line is; undefined for a check that was not made. */
-export function findingOf({ id, status, message }: Check): FindingId | undefined {
-  return PATTERNS.find((row) => row.check === id && row.status === status && row.pattern.test(message))?.id
-}
-
-const rows: readonly (readonly [string, Finding])[] = Object.entries(FINDINGS)
-/** Those with the longest texts come first: `{problem}.` is like everything. */
-const PATTERNS = rows
-  .map(([id, { check, status, message }]) => {
-    const parts = message.split(/\s*\{\w+\}/)
-    const escaped = parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-    const length = parts.join('').length
-    return { id: id as FindingId, check, status, length, pattern: new RegExp(`^${escaped.join('.*')}$`) }
-  })
-  .sort((a, b) => b.length - a.length)
+const findingOf = findingsOf(FINDINGS)
 
 /** What both forms must agree in. The installed clients differ, and so do times, addresses and the texts of the systems. */
 function comparable({ id, status, message, cure }: Check): string {
