@@ -23,7 +23,8 @@ import { isRecord, parseRecord } from '../records.ts'
 import { errorCode, ifThere } from '../store/atomic.ts'
 import { createLayout } from '../store/layout.ts'
 import { checkDirectory, UnusableDirectory, writeRefusal } from '../store/prepare.ts'
-import { askMirror } from './prefetch/ask-mirror.ts'
+import { askMirror, MirrorFailed } from './prefetch/ask-mirror.ts'
+import type { Reply } from './prefetch/control-client.ts'
 import { MirrorSilent } from './prefetch/silence.ts'
 import { formatSize } from './store-output.ts'
 
@@ -110,7 +111,8 @@ class ServerChecks {
   /** What the running mirror says of itself. */
   async #checkMirror(): Promise<void> {
     const { cacheDir } = this.#config
-    const names = { version: this.#options.version, program: 'hubmirror-doctor' }
+    const isDone = ({ text }: Reply): boolean => typeof parseRecord(text)?.['ready'] === 'boolean'
+    const names = { version: this.#options.version, program: 'hubmirror-doctor', isDone }
     try {
       const [reply] = (await askMirror(cacheDir, ['/readyz'], names)) ?? []
       if (reply === undefined) return this.#found('mirror-none')
@@ -127,6 +129,7 @@ class ServerChecks {
     } catch (error) {
       // A user who may not ask the mirror gets the answer of one for whom there is none.
       if (error instanceof MirrorSilent) this.#found('mirror-silent', { detail: error.message })
+      else if (error instanceof MirrorFailed) this.#found('mirror-not-ready', { detail: error.message })
       else this.#found('mirror-none')
     }
   }

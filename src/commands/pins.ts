@@ -7,12 +7,12 @@ import { byPin, claim } from '../pins/claims.ts'
 import { type PinReport, type PinsReport, reportOf } from '../pins/report.ts'
 import { parseRecord } from '../records.ts'
 import { PINS_ROUTE } from '../server/control.ts'
-import { UnusableControlSocket } from '../store/control-socket.ts'
 import { createLayout } from '../store/layout.ts'
 import { readPinnedCommits } from '../store/pinned-commits.ts'
 import { requireStore } from '../store/prepare.ts'
 import { takeInventory } from '../store/upkeep/inventory.ts'
-import { askMirror } from './prefetch/ask-mirror.ts'
+import { askMirror, isUnasked, MirrorFailed } from './prefetch/ask-mirror.ts'
+import type { Reply } from './prefetch/control-client.ts'
 import { MirrorSilent } from './prefetch/silence.ts'
 import { formatSize, overStore, plural, printable } from './store-output.ts'
 
@@ -34,7 +34,7 @@ export function runPins(
       )
       return check && !(report.complete && !report.faulty) ? 1 : 0
     } catch (error) {
-      if (!(error instanceof UnusableControlSocket || error instanceof MirrorSilent)) throw error
+      if (!isUnasked(error)) throw error
       const more =
         error instanceof MirrorSilent ? '. What pins keep stays stored, and nothing is fetched' : ''
       process.stderr.write(`hubmirror: ${error.message}${more}\n`)
@@ -45,15 +45,19 @@ export function runPins(
 
 /** What the mirror says that has the store open; undefined if none runs. */
 async function askForReport(cacheDir: string, version: string): Promise<PinsReport | undefined> {
-  const [reply] = (await askMirror(cacheDir, [PINS_ROUTE], { version, program: 'hubmirror-pins' })) ?? []
-  if (reply === undefined) return undefined
-  const report = parseRecord(reply.text)
-  if (reply.status !== 200 || !Array.isArray(report?.['pins']))
-    throw new UnusableControlSocket(
+  const names = { version, program: 'hubmirror-pins' }
+  const [reply] = (await askMirror(cacheDir, [PINS_ROUTE], { ...names, isDone: isReport })) ?? []
+  if (reply?.status === 404)
+    throw new MirrorFailed(
       'the mirror that has this store open was started without a file of pins. Start it again with HUBMIRROR_PINS',
     )
   // The mirror is of this version: it lies in the same package, or says so in its answer.
-  return report as unknown as PinsReport
+  return reply && (parseRecord(reply.text) as unknown as PinsReport)
+}
+
+/** Whether a mirror has answered with a report, or has no pins. */
+function isReport({ status, text }: Reply): boolean {
+  return status === 404 || (status === 200 && Array.isArray(parseRecord(text)?.['pins']))
 }
 
 async function lookAtStore({ pins: path, cacheDir, cacheMaxSizeBytes }: WithPins): Promise<PinsReport> {

@@ -68,6 +68,16 @@ export function parseRemoved(target: string): Removed {
   return { blobs, gits: query.getAll('git') }
 }
 
+/** The answer to such a target: how much it names, so that a mirror which does not know what it names cannot seem to have done it. */
+export function removedAnswer({ blobs, gits }: Removed): string {
+  return JSON.stringify({ blobs: blobs.length, gits: gits.length })
+}
+
+/** Whether a text is that answer to a target. */
+export function isRemovedAnswer(text: string, target: string): boolean {
+  return text === removedAnswer(parseRemoved(target))
+}
+
 const fromControl = new WeakSet<IncomingMessage>()
 
 /** Whether the request has come by the control socket, so that its sender is the owner of the store. */

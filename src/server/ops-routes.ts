@@ -3,7 +3,14 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { mirrorBase } from './context.ts'
-import { isFromControl, PINS_ROUTE, parseRemoved, REMOVED_ROUTE, type Removed } from './control.ts'
+import {
+  isFromControl,
+  PINS_ROUTE,
+  parseRemoved,
+  REMOVED_ROUTE,
+  type Removed,
+  removedAnswer,
+} from './control.ts'
 import { recordOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at the moment. */
@@ -75,8 +82,9 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
   })
   own(REMOVED_ROUTE, async ({ raw }) => {
     if (!isFromControl(raw)) throw new MirrorError('not_found')
-    await options.removed(parseRemoved(raw.url ?? ''))
-    return { status: 200, type: 'application/json', body: '{}' }
+    const removed = parseRemoved(raw.url ?? '')
+    await options.removed(removed)
+    return { status: 200, type: 'application/json', body: removedAnswer(removed) }
   })
   // A mirror below a path is asked below it as well: a proxy before it may pass nothing else on.
   const prefixes = options.basePath === '/' ? [''] : ['', options.basePath]

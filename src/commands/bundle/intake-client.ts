@@ -59,7 +59,8 @@ export class IntakeClient {
     for (let start = 0; start < blobs.length; start += BLOBS_AT_ONCE) {
       const some = blobs.slice(start, start + BLOBS_AT_ONCE).map(({ key, sizeBytes }) => ({ key, sizeBytes }))
       const { missing } = await this.ask('missing', { blobs: some })
-      if (Array.isArray(missing)) for (const key of missing as BlobKey[]) found.add(key)
+      if (!Array.isArray(missing)) throw new Refused(UNKNOWN)
+      for (const key of missing as BlobKey[]) found.add(key)
     }
     return found
   }
@@ -136,7 +137,7 @@ export class IntakeClient {
       // It counts, whatever became of the bytes that it did not wait for.
       if (status === 200) return value
       const { error } = value
-      const text = typeof error === 'string' ? error : UNKNOWN
+      const text = typeof error === 'string' && status !== 404 ? error : UNKNOWN
       throw status === 507 ? new StoreFull(text) : new Refused(text)
     } catch (error) {
       await sending
@@ -156,7 +157,9 @@ async function* piecesOf(
   yield* body
 }
 
-const UNKNOWN = 'the running mirror is of a version that takes no bundles, or has failed; its log may say why'
+const UNKNOWN =
+  'the running mirror does not understand this command, because it is of another version, or has failed. Look into its log, and start it ' +
+  'again with the version of this command'
 
 async function readAnswer(
   answer: IncomingMessage,

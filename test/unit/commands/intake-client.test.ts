@@ -86,3 +86,12 @@ it('does not take blobs for stored that were evicted while others were stored', 
     /^1 blob of 3 had to go again .* run the command again\.$/,
   )
 })
+
+it('a mirror that does not understand a question is not believed to have done it', async () => {
+  const without = await clientAnswered([[200, {}]])
+  await expect(without.missing(BLOBS)).rejects.toThrow('because it is of another version')
+  const unknown = await clientAnswered([[404, { error: 'not known' }]])
+  await expect(unknown.requireRoom(BLOBS, new Set(BLOBS.map(({ key }) => key)))).rejects.toThrow(
+    'start it again with the version of this command',
+  )
+})
