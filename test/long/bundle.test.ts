@@ -128,7 +128,15 @@ describe('hubmirror bundle', () => {
     await prefetchBy(scene.socket, ['acme/open'])
     const made = await here('create', at('two.tar'), 'acme/open', '--since', at('one.tar'))
     expect([made.status, made.stderr]).toEqual([0, expect.stringContaining('builds on')])
-    expect((await readFile(at('two.tar'))).length).toBeLessThan(100_000)
+    const two = await readFile(at('two.tar'))
+    expect(two.length).toBeLessThan(100_000)
+    // The manifest of the earlier bundle is enough.
+    await call('tar', ['xf', at('one.tar'), '-C', at('.'), 'manifest.jsonl'])
+    const bare = await here('create', at('bare.tar'), 'acme/open', '--since', at('manifest.jsonl'))
+    expect([bare.status, bare.stderr]).toEqual([0, made.stderr.replaceAll('two.tar', 'bare.tar')])
+    expect((await here('verify', at('bare.tar'), '--json')).stdout).toBe(
+      (await here('verify', at('two.tar'), '--json')).stdout.replaceAll('two.tar', 'bare.tar'),
+    )
 
     const alone = await here('load', at('two.tar'), '--cache-dir', at('empty'))
     expect([alone.status, alone.stderr]).toEqual([1, expect.stringContaining('Load that bundle first')])

@@ -11,6 +11,7 @@ import { openSides } from '../support/bundles.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { run } from '../support/run-cli.ts'
+import { gitName, lfsName } from '../support/store-check.ts'
 
 const call = promisify(execFile)
 
@@ -163,6 +164,45 @@ describe('hubmirror import, for a mirror without the Hub', () => {
     expect(older.body.equals(scene.bytes('acme/open', 'config.json', { revision: 'v1' }))).toBe(true)
     const refs = JSON.parse((await ask(mirror.url, '/api/models/acme/open/refs')).body.toString()) as object
     expect(refs).toMatchObject({ branches: [{ name: 'main', targetCommit: commit }] })
+  })
+
+  it('lists a commit by what the client has stored of it in trees, without the word that all files are there', async () => {
+    const { scene, at, commit, snapshot, ...here } = await opened(['acme/open'])
+    const paths = ['README.md', 'config.json', 'empty.txt', 'nested/deeper/vocab.txt', 'w.bin']
+    const files = Object.fromEntries(
+      paths.map((path) => {
+        const bytes = scene.bytes('acme/open', path)
+        const digest = (name: string): string => name.slice(name.indexOf('-') + 1)
+        const lfs = { lfs_sha256: digest(lfsName(bytes)), lfs_size: bytes.length }
+        const entry = { size: bytes.length, blob_id: digest(gitName(bytes)) }
+        return [path, path === 'w.bin' ? { ...entry, ...lfs } : entry]
+      }),
+    )
+    const trees = at('hub/models--acme--open/trees')
+    await mkdir(trees)
+    const tree = { format_version: 1, files }
+    await writeFile(join(trees, `${commit}.json`), JSON.stringify(tree))
+    // It is in the listing, and not in the cache.
+    await rm(join(snapshot, 'config.json'))
+    const done = await here.offline(at('hub'), '--public')
+    expect([done.status, done.stderr]).toEqual([0, ''])
+    expect(done.stdout).toMatch(/: 4 files; .* imported\n/)
+    expect(done.stdout).not.toContain('by their names only')
+    const mirror = await scene.another({ cacheDir: at('store'), config: { offline: true } })
+    const listed = await ask(mirror.url, `/api/models/acme/open/tree/${commit}?recursive=true`)
+    const entries = JSON.parse(listed.body.toString()) as { type: string; path: string }[]
+    expect(entries.filter(({ type }) => type === 'file').map(({ path }) => path)).toEqual(paths)
+    const got = await ask(mirror.url, '/acme/open/resolve/main/w.bin')
+    expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+    // The mirror does not say that the commit lacks it.
+    const absent = await ask(mirror.url, '/acme/open/resolve/main/config.json')
+    expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
+    await mirror.close({ keepDir: true })
+
+    // The listing does not have it.
+    await writeFile(join(snapshot, 'note.txt'), 'mine')
+    const foreign = await here.offline(at('hub'), '--public')
+    expect([foreign.status, foreign.stdout]).toEqual([1, expect.stringContaining('note.txt')])
   })
 
   it('refuses bytes that do not have their digest, and links out of the cache', async () => {

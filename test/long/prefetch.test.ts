@@ -140,6 +140,21 @@ describe('hubmirror prefetch', () => {
         { repo: 'models/acme/open', files: 5, stored: { files: 4 }, toFetch: { files: 1 }, missing: [] },
       ],
     })
+    // A dataset and a space by --type, and a repo by its own prefix.
+    for (const [type, name] of [
+      ['dataset', 'acme/data'],
+      ['space', 'acme/demo'],
+      ['dataset', 'dataset/acme/data'],
+    ] as const) {
+      const typed = await run(['prefetch', '--type', type, name, '--json'], env)
+      expect([typed.status, JSON.parse(typed.stdout)]).toMatchObject([
+        0,
+        { complete: true, repos: [{ repo: `${type}s/${name.replace('dataset/', '')}`, missing: [] }] },
+      ])
+    }
+    expect((await scene.ask('/datasets/acme/data/resolve/main/data/train.parquet')).headers['x-cache']).toBe(
+      'HIT',
+    )
   })
 })
 
