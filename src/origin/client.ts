@@ -89,6 +89,8 @@ export interface OriginClient {
   observeAnswer(quotaKey: QuotaKey, status: number, headers: HeaderBag): HeaderBag
   /** Whether the mirror may send a request of its own, so that the last tenth of each quota is left for callers. */
   hasSpareQuota(quotaKey: QuotaKey): boolean
+  /** For how many ms no request of the mirror's own that this credential may go with should be sent, so that it is left. */
+  reservedQuotaMs(authorization: string | undefined): number
   /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
   url(target: string): URL
   /** True for a few seconds after the origin could not be reached: callers with a stored answer need not wait then. */
@@ -197,6 +199,7 @@ export function createOriginClient(options: OriginOptions): OriginClient {
       return wait === undefined ? undefined : waitAnswer(wait)
     },
     hasSpareQuota: (quotaKey) => quota.hasSpare(quotaKey),
+    reservedQuotaMs: (authorization) => quota.reservedMs(authorization),
     dispatcher: dispatcher.compose(allowSilentEventStreams(timeoutMs)),
     timeoutMs,
     shares,

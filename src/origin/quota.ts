@@ -167,6 +167,18 @@ export class Quota {
     })
   }
 
+  /**
+   * For how many ms the last tenth of a window of files or of the API is left for callers: of this credential, or of visitors, since the
+   * mirror proves without a credential that repos are public. 0 if that of none is.
+   */
+  reservedMs(authorization: string | undefined): number {
+    const names = ['api', 'resolvers'].flatMap((bucket) =>
+      [authorization, undefined].map((who) => this.#originName(who, bucket)),
+    )
+    const levels = names.map((name) => this.#levels.get(name))
+    return Math.max(0, ...levels.map((level) => (level?.isLow === true ? level.until - this.#now() : 0)))
+  }
+
   #noteLevels(key: QuotaKey, headers: HeaderBag): void {
     for (const { bucket, left, quota, ms } of levelsOf(headers)) {
       const isLow = left <= quota * RESERVE
@@ -301,7 +313,10 @@ export class Quota {
   #gateName(key: QuotaKey, bucket: string): string {
     // A CDN knows no credential: it counts what comes from this mirror.
     if (!this.#isOrigin(key.url)) return `cdn ${key.url.host}`
-    const { authorization } = key
+    return this.#originName(key.authorization, bucket)
+  }
+
+  #originName(authorization: string | undefined, bucket: string): string {
     if (authorization === undefined) return `anonymous ${bucket}`
     return `${createHmac('sha256', this.#key).update(authorization).digest('base64url')} ${bucket}`
   }

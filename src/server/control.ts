@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Logger } from 'pino'
+import type { Answer } from '../mirror/answer.ts'
 import { surviveAcceptErrors } from './accept-errors.ts'
 import { MAX_HEADER_BYTES, openServer } from './limits.ts'
 import { setRemoteAddress } from './node-http.ts'
@@ -20,6 +21,12 @@ export const WISH_FIELD = 'x-hubmirror-wish'
 
 /** `store`: fetch the file into the store and report on it. `look`: say whether the file is stored. */
 export type Wish = 'store' | 'look'
+
+/**
+ * On the control socket, a request has it with the value `spare` if it must leave the last tenth of the Hub's quota for clients. An
+ * answer has it with the value `left` if that is why it is none.
+ */
+export const QUOTA_FIELD = 'x-hubmirror-quota'
 
 /** Below it are the routes of the mirror itself, which the Hub has not. */
 const OWN_ROUTES = '/-/'
@@ -90,6 +97,29 @@ export function wishOf(request: IncomingMessage): Wish | undefined {
   if (!isFromControl(request) || request.method !== 'GET') return undefined
   const wish = request.headers[WISH_FIELD]
   return wish === 'store' || wish === 'look' ? wish : undefined
+}
+
+/** Whether the request must leave the last tenth of the Hub's quota for clients. */
+export function sparesQuota(request: IncomingMessage): boolean {
+  return isFromControl(request) && request.headers[QUOTA_FIELD] === 'spare'
+}
+
+/** Why such a request is not answered. */
+export const QUOTA_LEFT = "the last tenth of the Hub's quota is left for clients"
+
+/** The answer to such a request for the next `waitMs`. */
+export function quotaAnswer(waitMs: number): Answer {
+  return {
+    status: 429,
+    headers: {
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+      'retry-after': String(Math.ceil(waitMs / 1000)),
+      [QUOTA_FIELD]: 'left',
+    },
+    outcome: 'own',
+    body: { kind: 'bytes', bytes: Buffer.from(JSON.stringify({ error: QUOTA_LEFT })) },
+  }
 }
 
 /** One control server. The caller must close it; that ends the requests that are under way. */

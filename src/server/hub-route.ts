@@ -27,7 +27,7 @@ import type { FileHandoff } from './body/handoff.ts'
 import { sendAnswer } from './body/send.ts'
 import type { AddressReader } from './clients.ts'
 import { contextOf, mirrorBase, noteRoute, withLent } from './context.ts'
-import { wishOf } from './control.ts'
+import { quotaAnswer, sparesQuota, wishOf } from './control.ts'
 import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import { gitAnswers } from './git-answers.ts'
@@ -94,6 +94,8 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
       const route = routeOf(request, options)
       if (readsPage(request, route)) return sendPage(request, reply, route, options)
       const admitted = await admit(request, reply, route, options)
+      const waitMs = sparesQuota(request.raw) ? options.client.reservedQuotaMs(admitted.ctx.authorization) : 0
+      if (waitMs > 0) return send(request, reply, quotaAnswer(waitMs), admitted, options)
       const git = gitAnswers(request, { ...admitted, batch: admitted.batch?.body }, options)
       const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
       if (answer === undefined) {

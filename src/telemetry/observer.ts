@@ -80,6 +80,7 @@ export const PIN_REASONS = [
   'offline',
   'hub-away',
   'rate-limit',
+  'quota',
   'refused',
   'restricted',
   'rule',

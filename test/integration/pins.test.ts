@@ -258,6 +258,43 @@ describe('a mirror that cannot fetch', () => {
     expect(at.map(({ revision }) => revision)).toEqual(names.slice(11))
   })
 
+  it('leaves the last tenth of the quota to clients, and says when it goes on', async () => {
+    const scene = await openPinned(`${OPEN}  - repo: dataset/acme/data\n`)
+    scene.hub.faults.add({
+      where: 'hub',
+      times: 9999,
+      addHeaders: { RateLimit: '"resolvers";r=300;t=200' },
+    })
+    const read = async (path: string): Promise<void> => {
+      expect((await scene.ask(`/acme/open/resolve/main/${path}`)).status).toBe(200)
+      await scene.settled()
+    }
+    await read('config.json')
+    scene.hub.ledger.clear()
+    const waits: number[] = []
+    let goOn = (): void => undefined
+    await scene.begin({
+      now: () => 0,
+      wait: (ms) => new Promise((resolve) => waits.push(ms) && (goOn = resolve)),
+    })
+    const reasons = () => scene.report().pins.map(({ reason }) => reason)
+    // The quota is that of all pins.
+    await expect.poll(reasons, { timeout: 20_000 }).toEqual(['quota', 'waiting'])
+    expect(scene.report().pins[0]?.message).toMatch(
+      /^the last tenth of the Hub's quota is left for clients: this goes on at 20\d\d-.*Z$/,
+    )
+    expect(scene.hub.ledger.requests()).toEqual([])
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_behind_pins{reason="quota"}')).toBe(1)
+    // A client gets what is left.
+    await read('nested/deeper/vocab.txt')
+    expect(scene.hub.ledger.requests()).not.toEqual([])
+    scene.hub.faults.clear()
+    scene.clock.advance(200_000)
+    goOn()
+    await expect.poll(reasons, { timeout: 20_000 }).toEqual([null, null])
+    expect(waits).toEqual([expect.closeTo(200_000, -4)])
+  })
+
   it('waits with all others as long as the Hub asks to, and says so', async () => {
     const scene = await openPinned(`${OPEN}  - repo: dataset/acme/data\n`)
     const limit = scene.hub.faults.add({

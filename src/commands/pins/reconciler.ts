@@ -41,6 +41,9 @@ const OFFLINE: Trouble = {
   message: 'this mirror is offline (HUBMIRROR_OFFLINE): it fetches nothing',
 }
 
+/** What a run says is what `Attempts` says. */
+const SILENT: JobObserver = { say() {}, begin() {}, file: () => ({ at() {}, done() {} }) }
+
 /** The end of a run for a pin. */
 interface End {
   readonly trouble: Trouble | undefined
@@ -73,7 +76,7 @@ class Reconciler {
     const { pins, socketPath, version } = options
     this.#options = options
     this.#signal = signal
-    this.#client = new ControlClient(socketPath, { version, program: 'hubmirror-pins' })
+    this.#client = new ControlClient(socketPath, { version, program: 'hubmirror-pins', sparesQuota: true })
     this.#clock = options.clock ?? SYSTEM_CLOCK
     this.#pace = new Pace(() => pins.file.bandwidth, this.#clock)
     pins.onChange(() => this.#wake())
@@ -127,8 +130,7 @@ class Reconciler {
 
   async #reconcile(pin: Pin, signal: AbortSignal): Promise<End> {
     const { pins, offline } = this.#options
-    const observer = this.#observerOf(pin)
-    const attempts = new Attempts((line) => observer.say(line), {
+    const attempts = new Attempts((message, reason) => pins.troubled(pin, { reason, message }), {
       ownWaitsMs: OWN_WAITS_MS,
       clock: this.#clock,
     })
@@ -143,7 +145,7 @@ class Reconciler {
         isMeant: pathFilter(pin.include, pin.exclude),
         dryRun: false,
         signal,
-        observer,
+        observer: SILENT,
         pace: this.#pace,
         endsWithoutSpace: true,
         isRepeated: true,
@@ -214,15 +216,6 @@ class Reconciler {
     const start = (this.#options.pins.failuresOf(pin) * FAILURES_IN_A_ROW) % Math.max(1, items.length)
     return [...items.slice(start), ...items.slice(0, start)]
   }
-
-  #observerOf(pin: Pin): JobObserver {
-    const { pins } = this.#options
-    return {
-      say: (message) => pins.troubled(pin, { reason: 'rate-limit', message }),
-      begin() {},
-      file: () => ({ at() {}, done() {} }),
-    }
-  }
 }
 
 /** Why a run has failed. An error of the disk is one of the store: what is kept is noted there. */
@@ -242,7 +235,7 @@ function endOf({ error, kind, files }: RepoResult): End {
   const first = missing.find((file) => file.kind === 'no-space') ?? missing[0]
   if (first === undefined) return { trouble: undefined, mayRetry: false }
   const reason = first.kind ?? 'failed'
-  const passes: readonly string[] = ['rate-limit', 'hub-away', 'failed', 'no-space']
+  const passes: readonly string[] = ['rate-limit', 'quota', 'hub-away', 'failed', 'no-space']
   const mayRetry = missing.some((file) => passes.includes(file.kind ?? 'failed'))
   const message = `${first.path}: ${first.reason ?? reason}`
   return { trouble: { reason, message }, mayRetry }

@@ -1,5 +1,6 @@
 // Asks again what may succeed later: after a rate limit of the Hub, or while it cannot be reached for a moment.
 
+import { QUOTA_LEFT } from '../../server/control.ts'
 import { type Again, AnswerBroken, againOf, type ControlClient, type Reply } from './control-client.ts'
 import { type PaceClock, SYSTEM_CLOCK } from './pace.ts'
 import { MirrorGone } from './silence.ts'
@@ -16,9 +17,12 @@ export interface Attempt<T> extends Again {
   readonly value: T
 }
 
+/** Gets a line about a wait that is long, and why it is. */
+type Say = (line: string, reason: 'rate-limit' | 'quota') => void
+
 /** Counts failures for all that is asked by one command, or by one run for a pin. */
 export class Attempts {
-  readonly #say: (line: string) => void
+  readonly #say: Say
   readonly #clock: PaceClock
   /** How long may still be waited, but for the quota. */
   #leftMs: number
@@ -27,9 +31,9 @@ export class Attempts {
   #failures = 0
   #saidUntil = Number.NEGATIVE_INFINITY
 
-  /** `say` gets a line when a wait is long. `ownWaitsMs` bounds the sum of all waits but those for the quota. */
+  /** `ownWaitsMs` bounds the sum of all waits but those for the quota. */
   constructor(
-    say: (line: string) => void,
+    say: Say,
     {
       ownWaitsMs = Number.POSITIVE_INFINITY,
       clock = SYSTEM_CLOCK,
@@ -50,7 +54,7 @@ export class Attempts {
     for (let tries = 0; ; tries += 1) {
       const waitMs = this.hasFailed ? undefined : WAITS_MS[tries]
       try {
-        const { value, retryMs, isForQuota = false } = await attempt()
+        const { value, retryMs, isForQuota = false, isQuotaLeft } = await attempt()
         if (retryMs === undefined) {
           this.#failures = 0
           return value
@@ -60,7 +64,7 @@ export class Attempts {
           this.#failures += 1
           return value
         }
-        await this.#wait(longerMs, signal)
+        await this.#wait(longerMs, signal, isQuotaLeft)
       } catch (error) {
         if (!(error instanceof AnswerBroken)) throw error
         if (waitMs === undefined || !this.#mayWait(waitMs)) {
@@ -82,13 +86,15 @@ export class Attempts {
     return true
   }
 
-  async #wait(ms: number, signal: AbortSignal): Promise<void> {
+  async #wait(ms: number, signal: AbortSignal, isQuotaLeft = false): Promise<void> {
     const waitMs = Math.min(ms, LONGEST_WAIT_MS)
     const until = this.#clock.now() + waitMs
     // Eight requests wait at once.
     if (waitMs > 10_000 && until > this.#saidUntil + 10_000) {
       this.#saidUntil = until
-      this.#say(`the Hub asks to wait: it is asked again in ${Math.ceil(waitMs / 1000)} s`)
+      if (isQuotaLeft)
+        this.#say(`${QUOTA_LEFT}: this goes on at ${new Date(Date.now() + waitMs).toISOString()}`, 'quota')
+      else this.#say(`the Hub asks to wait: it is asked again in ${Math.ceil(waitMs / 1000)} s`, 'rate-limit')
     }
     await this.#clock.wait(waitMs, signal)
   }

@@ -3,7 +3,7 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { waitMsOf } from '../../http/retry-after.ts'
 import { parseRecord } from '../../records.ts'
-import { WISH_FIELD, type Wish } from '../../server/control.ts'
+import { QUOTA_FIELD, WISH_FIELD, type Wish } from '../../server/control.ts'
 import { errorCode } from '../../store/atomic.ts'
 import { MirrorGone, type MirrorWatch } from './silence.ts'
 
@@ -50,11 +50,14 @@ export class ControlClient {
       version,
       program = 'hubmirror-prefetch',
       watch,
+      sparesQuota = false,
     }: {
       readonly token?: string | undefined
       readonly version: string
       readonly program?: string
       readonly watch?: MirrorWatch | undefined
+      /** Whether the last tenth of the Hub's quota is left for clients: answers are 429 meanwhile. */
+      readonly sparesQuota?: boolean
     },
   ) {
     this.#socketPath = socketPath
@@ -62,6 +65,7 @@ export class ControlClient {
     this.#headers = {
       host: 'localhost',
       'user-agent': `${program}/${version}`,
+      ...(sparesQuota ? { [QUOTA_FIELD]: 'spare' } : {}),
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     }
   }
@@ -172,12 +176,12 @@ export function refusalText({ status, headers, text }: Reply): string {
   return typeof error === 'string' && error !== '' ? error : `the answer has the status ${status}`
 }
 
-/** What kind of refusal a status is. */
-export type RefusalKind = 'rate-limit' | 'refused' | 'hub-away' | 'failed'
+/** What kind of refusal an answer is, by its status unless the quota is spared. */
+export type RefusalKind = 'rate-limit' | 'quota' | 'refused' | 'hub-away' | 'failed'
 
 /** What a status other than 200 says of the Hub, or of the repo. */
-export function refusalKind(status: number): RefusalKind {
-  if (status === 429) return 'rate-limit'
+export function refusalKind({ status, headers }: Pick<Reply, 'status' | 'headers'>): RefusalKind {
+  if (status === 429) return isQuotaLeft(headers) ? 'quota' : 'rate-limit'
   if ([401, 403, 404, 410, 451].includes(status)) return 'refused'
   return status === 408 || status >= 500 ? 'hub-away' : 'failed'
 }
@@ -191,10 +195,17 @@ export interface Again {
   readonly retryMs?: number | undefined
   /** Whether the wait is for the quota, which all that this process asks the Hub has in common. */
   readonly isForQuota?: boolean
+  /** Whether that is not used up, and the rest of it is left for clients. */
+  readonly isQuotaLeft?: boolean
+}
+
+function isQuotaLeft(headers: Reply['headers']): boolean {
+  return headers[QUOTA_FIELD] === 'left'
 }
 
 /** The same, as an answer says it. */
 export function againOf({ status, headers }: Pick<Reply, 'status' | 'headers'>): Again {
   if (!RETRIED.has(status)) return {}
-  return { retryMs: waitMsOf(headers, Date.now()) ?? 0, isForQuota: status === 429 }
+  const retryMs = waitMsOf(headers, Date.now()) ?? 0
+  return { retryMs, isForQuota: status === 429, isQuotaLeft: isQuotaLeft(headers) }
 }

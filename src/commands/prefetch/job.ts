@@ -331,7 +331,7 @@ function missing(reason: string): Missing {
 }
 
 function refused(reply: Reply): Missing {
-  return { reason: refusalText(reply), kind: refusalKind(reply.status), isForRepo: false }
+  return { reason: refusalText(reply), kind: refusalKind(reply), isForRepo: false }
 }
 
 const UNKEPT: readonly string[] = ['restricted', 'rule', 'no-digest', 'no-space']

@@ -78,7 +78,7 @@ async function readRefs(target: string, asking: Asking): Promise<void> {
 
 async function read(target: string, asking: Asking): Promise<Reply> {
   const reply = await askAgain(target, asking)
-  if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply.status))
+  if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply))
   return reply
 }
 

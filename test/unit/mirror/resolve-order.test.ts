@@ -53,6 +53,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     unreachableReason: () => undefined,
     admit: async () => undefined,
     hasSpareQuota: () => true,
+    reservedQuotaMs: () => 0,
     observeAnswer: (_asked, _status, headers) => headers,
     send: (request) =>
       new Promise((resolve) => {

@@ -278,6 +278,21 @@ describe('a request of the mirror itself', () => {
     expect(quota.hasSpare(nobody(INFO)), 'the next window').toBe(true)
   })
 
+  it('that is for no caller waits until the end of each such window, of its credential and of visitors', () => {
+    const { clock, quota, alice, nobody } = setUp()
+    const { authorization } = alice(INFO)
+    const reserved = () => [quota.reservedMs(authorization), quota.reservedMs(undefined)]
+    expect(reserved()).toEqual([0, 0])
+    quota.observe(alice(INFO), 200, { ...POLICY, ratelimit: '"api";r=50;t=100' })
+    expect(reserved()).toEqual([100_000, 0])
+    quota.observe(nobody(INFO), 200, { ...POLICY, ratelimit: '"api";r=50;t=130' })
+    expect(reserved()).toEqual([130_000, 130_000])
+    clock.advance(110_000)
+    expect(reserved()).toEqual([20_000, 20_000])
+    quota.observe(nobody(INFO), 200, { ...POLICY, ratelimit: '"api";r=499;t=300' })
+    expect(reserved()).toEqual([0, 0])
+  })
+
   it('waits for no other: while requests are held back it is not sent', () => {
     const { clock, quota, nobody } = setUp()
     quota.observe(nobody(INFO), 429, { 'retry-after': '30' })
