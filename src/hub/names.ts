@@ -85,3 +85,8 @@ export function webPrefix(type: RepoType): WebPrefix {
 export function repoKey(repo: Repo): string {
   return `${API_SEGMENTS[repo.type]}/${repo.id}`
 }
+
+/** The name by which a branch is known: at the Hub the default branch, which some clients call `HEAD`, is always `main`. */
+export function branchName(revision: string): string {
+  return revision === 'HEAD' ? 'main' : revision
+}

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import type { Config } from '../../config/keys.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
 import { contentTypeOf, ListingReader } from '../../hub/listing.ts'
-import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { apiSegment, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { blobsIn, MANIFEST_VARIANTS, manifestName, manifestTarget, tagsFor } from '../../hub/registry.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
@@ -125,14 +125,14 @@ class Finder {
     const commit = await stored.implied.commitOf(repo, revision)
     if (commit === undefined) throw new NotStored(`${name} at ${revision} is not stored. ${cure}`)
     if (!isCommitHash(revision)) {
-      const known = revision === 'HEAD' ? 'main' : revision
+      const known = branchName(revision)
       this.#refs.set(`${repoKey(repo)} ${known}`, { repo, revision: known, commit })
     }
     const api = `/api/${apiSegment(repo.type)}/${repo.id}`
     await this.#addDocument(stored, `${api}/refs`, undefined)
     const isDone = this.#documents.has(`${api}/revision/${commit}`)
     if (!isDone) await this.#addCommit(stored, commit, { api, name, revision })
-    if (revision === 'main' || revision === 'HEAD') await this.#addManifests(stored, commit)
+    if (branchName(revision) === 'main') await this.#addManifests(stored, commit)
   }
 
   async #addCommit(

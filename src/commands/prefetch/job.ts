@@ -2,6 +2,7 @@
 
 import { MAKE_ROOM } from '../../disk-errors.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
+import { branchName } from '../../hub/names.ts'
 import { resolveTarget } from '../../hub/route.ts'
 import { parseRecord } from '../../records.ts'
 import { type Attempt, Attempts } from './attempts.ts'
@@ -183,7 +184,7 @@ class Job {
     const { client, dryRun, signal, isRepeated = false } = this.#options
     const isOld = isRepeated && files.every(({ state }) => state !== 'fetched')
     // The registry has tags of its own, which mean files of the main branch.
-    if (dryRun || isOld || repo.type !== 'model' || (revision !== 'main' && revision !== 'HEAD')) return
+    if (dryRun || isOld || repo.type !== 'model' || branchName(revision) !== 'main') return
     if (this.#ended !== undefined) return
     try {
       await fetchManifests(repo, files, { client, signal, attempts: this.#attempts })

@@ -2,7 +2,7 @@
 // file. Reads what is stored and never asks the Hub. Who may see the result is decided before.
 
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { apiSegment, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
@@ -55,7 +55,7 @@ interface Listing {
   readonly textBytes: number
 }
 
-/** The name that huggingface.js uses for the default branch. */
+/** The name that huggingface.js uses for the default branch. Infos are stored under it, and earlier versions stored refs under it. */
 const DEFAULT_BRANCH = 'HEAD'
 const JSON_TYPE = 'application/json; charset=utf-8'
 /** A listing of more pages than this is not put together. */
@@ -181,8 +181,7 @@ export class Implied {
 
   /** The commit that a revision was last seen at, by any stored answer that names both. */
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
-    // At the Hub the default branch is always main.
-    const name = revision === DEFAULT_BRANCH ? 'main' : revision
+    const name = branchName(revision)
     const ref = await this.#metadata.refs.get(repo, name, 0)
     if (ref !== undefined) return ref.commit
     const named = `${apiPath(repo)}/revision/${encodeSegment(name)}`
@@ -317,7 +316,7 @@ export class Implied {
     revision: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
     const seen = (await this.#metadata.refs.revisions(repo)).slice(0, MAX_REVISIONS)
-    const revisions = new Set([commit, revision, 'main', ...seen])
+    const revisions = new Set([commit, revision, 'main', DEFAULT_BRANCH, ...seen])
     const paths = [...revisions].map((name) => `${apiPath(repo)}/revision/${encodeSegment(name)}`)
     for (const path of [...paths, apiPath(repo)]) {
       for (const query of INFOS) {

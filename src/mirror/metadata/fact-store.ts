@@ -1,6 +1,13 @@
 // The facts of the store as the metadata of one Hub: keys that name the Hub, reads and writes that cannot fail a request.
 
-import { type CommitHash, parseRepoId, type Repo, repoKey, typeOfApiSegment } from '../../hub/names.ts'
+import {
+  branchName,
+  type CommitHash,
+  parseRepoId,
+  type Repo,
+  repoKey,
+  typeOfApiSegment,
+} from '../../hub/names.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import type { FactKind, Facts } from '../../store/store.ts'
 
@@ -60,7 +67,7 @@ export class FactStore {
   }
 
   refKey(repo: Repo, revision: string): string {
-    return `${this.repoKey(repo)} ${JSON.stringify(revision)}`
+    return `${this.repoKey(repo)} ${JSON.stringify(branchName(revision))}`
   }
 
   /** Of the list of revision names. Keys of refs themselves end in a quote. */

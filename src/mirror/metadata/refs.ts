@@ -1,6 +1,6 @@
 // Which commit a branch or tag was last seen at, and whether that may be used without asking the Hub.
 
-import { type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
+import { branchName, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isRecord } from '../../records.ts'
 import type { Invalidations } from '../invalidations.ts'
@@ -92,7 +92,7 @@ export class RefMetadata {
     if (isRecord(stored) && stored['commit'] === commit) return
     void this.#store.write('refs', key, { commit })
     // One after the other: each adds to what the one before has written.
-    this.#naming = this.#naming.then(() => this.#addRevision(repo, revision))
+    this.#naming = this.#naming.then(() => this.#addRevision(repo, branchName(revision)))
   }
 
   /** The names by which revisions of the repo were stored, the newest first. */
