@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { startForwardProxy } from '../hub-simulator/forward-proxy.ts'
-import { World } from '../hub-simulator/repos.ts'
+import { lfs, World } from '../hub-simulator/repos.ts'
 import { startHub } from '../hub-simulator/server.ts'
 import { ask, open } from '../support/ask.ts'
 import { GOOD_CERTIFICATE, TEST_CA } from '../support/certificates.ts'
@@ -16,6 +16,7 @@ import { describeGit, gitClient, processesWith, storedGits, whenStored } from '.
 import { mirrorWorld } from '../support/mirror-world.ts'
 import { startChild } from '../support/process.ts'
 import { openScene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
 import { startTlsFront } from '../support/tls-front.ts'
 
 /** A repo of which git cannot make a small pack. */
@@ -80,6 +81,55 @@ describeGit('a large git repository', () => {
     expect(await storedGits(scene.mirror.cacheDir)).toEqual([])
     await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/open`, 'open'])
     await whenStored(scene.mirror.cacheDir)
+  })
+
+  it('makes room by what was used longest ago: a clone for a clone, a clone for a file, and a file for a clone', async () => {
+    const world = mirrorWorld()
+    for (const name of ['first', 'second', 'third'])
+      world.model(`acme/${name}`).commit({ 'large.txt': randomBytes(1_500_000), 'small.txt': 'small' })
+    world.model('acme/file').commit({ 'w.bin': lfs({ sizeBytes: 4_000_000, seed: 31 }) })
+    // A fetch is promised 4 MiB before it begins. Beside one of these clones there is room for that, and beside two there is not.
+    const scene = await openScene({ world, config: { refTtlMs: 0, cacheMaxSizeBytes: 6_500_000 } })
+    const client = await gitClient()
+    const { cacheDir } = scene.mirror
+    const clone = (name: string, folder: string) =>
+      client.run(['clone', '--quiet', `${scene.mirror.url}/acme/${name}`, folder])
+    const evicted = async () =>
+      metricValue(await scene.mirror.metrics(), 'hubmirror_cache_evictions_total{reason="max-size"}')
+    await clone('first', 'first')
+    const [oldest = ''] = await whenStored(cacheDir)
+    await clone('second', 'second')
+    await whenStored(cacheDir, 2)
+    expect(await evicted()).toBe(0)
+    await clone('third', 'third')
+    await eventually(
+      () => storedGits(cacheDir),
+      (found) => found.length === 2 && !found.includes(oldest),
+    )
+    expect(await evicted()).toBe(1)
+
+    // A file takes the place of the second clone.
+    const file = await scene.ask('/acme/file/resolve/main/w.bin')
+    expect(file.status).toBe(200)
+    await scene.settled()
+    expect(await storedGits(cacheDir)).toHaveLength(1)
+    expect(await evicted()).toBe(2)
+
+    await scene.hub.stop()
+    for (const gone of ['first', 'second'])
+      expect([gone, (await clone(gone, `${gone}-away`)).status]).toEqual([gone, 128])
+    expect((await clone('third', 'third-away')).status).toBe(0)
+
+    // What was evicted is fetched again by the next clone through the mirror.
+    await scene.hub.start()
+    scene.clock.advance(60_000)
+    expect((await clone('first', 'first-again')).status).toBe(0)
+    await eventually(
+      () => storedGits(cacheDir),
+      (found) => found.includes(oldest),
+    )
+    await scene.hub.stop()
+    expect((await clone('first', 'first-away')).status).toBe(0)
   })
 
   it('is not sent any further to a client that has left, and four times at once to one caller', async () => {
