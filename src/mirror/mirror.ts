@@ -223,11 +223,13 @@ function writeEffects({
   readonly refusals: Refusals
   readonly documents: Documents
 }): Pick<Mirror, 'changed' | 'mayChange'> {
+  // A renamed repo is read by its old name as well.
+  const byEveryName = (repos: readonly Repo[]) => repos.flatMap((repo) => metadata.repos.byEveryName(repo))
   const mayChange: Mirror['mayChange'] = (ctx, repos) => {
     refusals.invalidate(ctx.fingerprint)
     documents.changed()
     if (typeof repos === 'string') metadata.refs.allChanged()
-    else for (const repo of repos) metadata.refs.changed(repo)
+    else for (const repo of byEveryName(repos)) metadata.refs.changed(repo)
   }
   return {
     mayChange,
@@ -241,7 +243,7 @@ function writeEffects({
         await access.writtenAnywhere()
         return
       }
-      for (const repo of repos) {
+      for (const repo of byEveryName(repos)) {
         metadata.repos.nameMayHaveChanged(repo)
         await access.written(repo)
       }

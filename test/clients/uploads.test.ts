@@ -8,9 +8,9 @@ import { expect, it } from 'vitest'
 import type { World } from '../hub-simulator/repos.ts'
 import { withUser } from './support/git.ts'
 import { PLACE } from './support/place.ts'
-import { hubEnvironment, pythonForJson } from './support/python.ts'
+import { hubEnvironment, python, pythonForJson } from './support/python.ts'
 import { type Finished, run, runForJson } from './support/run.ts'
-import { type Scene, useScene } from './support/scene.ts'
+import { expectManners, type Scene, useScene } from './support/scene.ts'
 import { commandOf, describeClient, nodeClients, pythonOf, scriptPath } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
 
@@ -80,6 +80,35 @@ for (const [client, env] of [
       })
       expectStored(scene(), 'writer/new')
       expect(scene().hub.ledger.requests({ server: 'cdn', method: 'GET' })).toEqual([])
+    })
+  })
+}
+
+for (const client of ['hub-0', 'hub-2']) {
+  describeClient(`changes of a repo (${client})`, [pythonOf(client)], () => {
+    // What the mirror believes stays fresh, unless the change itself ends it.
+    const scene = useScene(uploadWorld, { env: { HUBMIRROR_REF_TTL: '1h', HUBMIRROR_ACCESS_TTL: '1h' } })
+
+    it('end what the mirror believed: branches, tags, its name, and that it exists', async () => {
+      scene().hub.world.model('writer/own').commit({ 'config.json': 'one' })
+      const [absent, gone] = ['RevisionNotFoundError', 'RepositoryNotFoundError']
+      const said = await python(scene(), client, 'changes.py', ['writer/own', 'writer/moved'], {
+        token: WRITER,
+      })
+      const twice = (value: unknown) => [value, value]
+      expect(said).toEqual({
+        before: twice(['one', absent, absent, [['main'], []]]),
+        created: twice(['one', 'one', [['dev', 'main'], ['v1']]]),
+        'branch moved': ['one', 'two', 'one'],
+        'tag moved': ['two', 'two'],
+        deleted: ['one', absent, absent, [['main'], []]],
+        'new name before': [gone, gone],
+        // The old name leads to the new one, as at the Hub.
+        moved: twice(['one', 'writer/moved', 'one', 'writer/moved']),
+        gone: twice([gone, gone, gone, gone]),
+        'new under the old name': ['three', 'writer/own', gone, gone],
+      })
+      expectManners(scene().hub)
     })
   })
 }

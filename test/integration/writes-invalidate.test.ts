@@ -152,6 +152,21 @@ const ROWS: readonly Row[] = [
     write: (id) => post('/api/repos/move', { fromRepo: id, toRepo: `${id}-moved`, type: 'model' }),
   },
   {
+    name: 'the end of a repo that is read by its old name as well',
+    others: (id) => [`${id}-renamed`],
+    prepare: (repo) => void repo.renamedTo(`${repo.id}-renamed`),
+    write: (id) => ({
+      ...post('/api/repos/delete', { name: `${nameOf(id)}-renamed`, organization: 'alice', type: 'model' }),
+      method: 'DELETE',
+    }),
+  },
+  {
+    name: 'a commit to a repo that is read by its old name as well',
+    others: (id) => [`${id}-renamed`],
+    prepare: (repo) => void repo.renamedTo(`${repo.id}-renamed`),
+    write: (id) => ({ ...post(`/api/models/${id}-renamed/commit/main`), body: COMMIT, headers: NDJSON }),
+  },
+  {
     name: 'a copy',
     others: (id) => [`${id}-copy`],
     write: (id) => post(`/api/models/${id}/duplicate`, { repository: `${id}-copy` }),

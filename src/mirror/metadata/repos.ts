@@ -14,6 +14,8 @@ export interface RepoTraits {
 }
 
 const MEGABYTE = 1024 * 1024
+/** Other names that are remembered of one repo. */
+const MAX_OTHER_NAMES = 16
 
 export class RepoMetadata {
   readonly #store: FactStore
@@ -24,6 +26,11 @@ export class RepoMetadata {
   })
   // When the request was sent whose answer last named a repo.
   readonly #namedAt = new MemoryCache<number>({ maxBytes: 8 * MEGABYTE })
+  // The other names that have led to a repo, by the name that it has.
+  readonly #otherNames = new MemoryCache<readonly Repo[]>({
+    maxBytes: 2 * MEGABYTE,
+    sizeOf: (repos) => textBytes(...repos.map(({ id }) => id)),
+  })
   #version = 0
   // Writes of "public" under way, by repo.
   readonly #publicWrites = new Map<string, Promise<void>>()
@@ -101,6 +108,7 @@ export class RepoMetadata {
     const inMemory = this.#traits.get(key)
     if (inMemory !== undefined) return inMemory
     const stored = parseTraits(await this.#store.read('repos', key))
+    this.#noteName(repo, stored.name)
     this.#traits.set(key, stored)
     return stored
   }
@@ -122,6 +130,7 @@ export class RepoMetadata {
     if (isNamed) this.#namedAt.set(key, askedAt)
     const name = isNamed ? traits.name : before?.name
     const licence = traits.licence ?? before?.licence
+    this.#noteName(repo, name)
     this.#traits.set(key, {
       ...(name === undefined ? {} : { name }),
       ...(licence === undefined ? {} : { licence }),
@@ -138,6 +147,24 @@ export class RepoMetadata {
   /** The name that the Hub has reported for the repo, if it is in memory. */
   nameInMemory(repo: Repo): RepoId | undefined {
     return this.traitsInMemory(repo)?.name
+  }
+
+  /**
+   * The repo by every name that this process knows for it, each once: what happens to it by one name happens to it by all. Names
+   * that were used long ago may be forgotten.
+   */
+  byEveryName(repo: Repo): readonly Repo[] {
+    const own = { type: repo.type, id: this.nameInMemory(repo) ?? repo.id }
+    const all = [repo, own, ...(this.#otherNames.get(this.#store.repoKey(own)) ?? [])]
+    return [...new Map(all.map((named) => [named.id, named])).values()]
+  }
+
+  #noteName(repo: Repo, name: RepoId | undefined): void {
+    if (name === undefined || name === repo.id) return
+    const key = this.#store.repoKey({ type: repo.type, id: name })
+    const others = this.#otherNames.get(key) ?? []
+    if (others.some(({ id }) => id === repo.id)) return
+    this.#otherNames.set(key, [repo, ...others].slice(0, MAX_OTHER_NAMES))
   }
 
   /** A write may have renamed the repo: what it was called is not trusted without asking. */
