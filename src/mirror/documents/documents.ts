@@ -71,7 +71,7 @@ export interface DocumentsOptions
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
   readonly freshness: Pick<DocumentFreshness, 'isFresh' | 'endLists'>
-  /** Learns what passes here of the files of public commits. */
+  /** Learns what passes here of the files of commits. */
   readonly listings: Pick<CommitListings, 'learn' | 'hasLearnt'>
 }
 
@@ -331,6 +331,7 @@ export class Documents {
     const grant = (): void => {
       this.#granted.add(ctx, repo, name, { fact, askedAt })
       this.#served.add(ctx, repo, { document, name }, { fact, askedAt })
+      if (route !== undefined) void this.pages.learnOwn(ctx, route, fact, name)
     }
     // At once where nothing need be asked: the next request finds it.
     if (isKnown && (ctx.authorization === undefined || isSame)) keep()
@@ -394,8 +395,7 @@ export class Documents {
     if (missing && name !== undefined && route.repo !== undefined) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
       const fact = { body, contentType, link: undefined, headers, absent: { message } }
-      const { document } = route
-      this.#keep(ctx, route.repo, name, { document, fact, askedAt, before: stored })
+      this.#keep(ctx, route.repo, name, { document: route.document, fact, askedAt, before: stored })
     }
     const asked = refusalKey(route)
     if (asked !== undefined && deniesRepo(refusal))

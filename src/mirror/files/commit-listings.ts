@@ -1,7 +1,8 @@
 // What listings say of the files of a commit, so that a file needs no question of its own. Listings come from clients that
 // ask for them, as they pass. Where clients ask for one file after another, the mirror reads the listing itself, page by page
-// and no faster than files are requested. Only listings of public repos come here. What they say is a claim: `distrust` drops
-// it when the Hub says otherwise. Who may see it is decided by `listed-files.ts`.
+// and no faster than files are requested. What the Hub has sent of a repo that is not public is kept for that credential alone,
+// and in memory only, as everything here. What listings say is a claim: `distrust` drops it when the Hub says otherwise. Who may
+// see it is decided by `listed-files.ts`.
 
 import { type ListedFile, ListingReader } from '../../hub/listing.ts'
 import { apiSegment, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
@@ -34,10 +35,16 @@ const MISSES_PER_PAGE = 3
 /** Pages and other documents of one commit. The Hub has 1000 entries in a page. */
 const MAX_DOCUMENTS = 2000
 
-/** A document that describes files of one commit. */
-interface ListingDocument {
+/** A commit, and who may use what its listing says. */
+export interface ListedCommit {
   readonly repo: Repo
   readonly commit: CommitHash
+  /** Undefined for a public repo. Else the fingerprint of the credential to which the Hub has sent the listing. */
+  readonly owner?: string | undefined
+}
+
+/** A document that describes files of one commit. */
+interface ListingDocument extends ListedCommit {
   /** Different for each document: requests with a body have the same target. */
   readonly name: string
 }
@@ -73,6 +80,7 @@ export class CommitListings {
   readonly #readPage: (
     ctx: Ctx,
     route: TreeRoute,
+    owner: string | undefined,
   ) => Promise<{ readonly next: TreeRoute | undefined } | undefined>
   readonly #listings = new MemoryCache<Listing>({
     maxBytes: MEMORY_BYTES,
@@ -87,12 +95,13 @@ export class CommitListings {
     readonly monotonic: () => number
     readonly invalidations: Pick<Invalidations, 'onRemoved'>
     /**
-     * Reads one page of a listing without a credential, and calls `learn` with it. Resolves to the page behind it, or to
-     * undefined when there is no such page. Must not reject.
+     * Reads one page of a listing, and calls `learn` with it: without a credential, or with that of `ctx` for its `owner`. Resolves to
+     * the page behind it, or to undefined when there is no such page. Must not reject.
      */
     readonly readPage: (
       ctx: Ctx,
       route: TreeRoute,
+      owner: string | undefined,
     ) => Promise<{ readonly next: TreeRoute | undefined } | undefined>
   }) {
     this.#client = options.client
@@ -104,17 +113,17 @@ export class CommitListings {
 
   /**
    * Counts a request for a file. Returns whether enough different files of the commit were requested that its listing is worth a
-   * request. Without `commit`, requests are counted by the revision until its commit is known.
+   * request. Without `commit`, requests are counted by the revision until its commit is known. `owner` is as in ListedCommit.
    */
-  count({ repo, revision, path }: FileRoute, commit: CommitHash | undefined): boolean {
-    const key = keyOf(repo, commit ?? revision)
+  count({ repo, revision, path }: FileRoute, commit: CommitHash | undefined, owner?: string): boolean {
+    const key = keyOf(repo, commit ?? revision, owner)
     const known = this.#listings.get(key)
     const listing = known ?? newListing()
     const { requested } = listing
     const before = requested.size
     if (commit !== undefined && commit !== revision) {
-      const unnamed = this.#listings.peek(keyOf(repo, revision))
-      if (unnamed !== undefined) this.#listings.delete(keyOf(repo, revision))
+      const unnamed = this.#listings.peek(keyOf(repo, revision, owner))
+      if (unnamed !== undefined) this.#listings.delete(keyOf(repo, revision, owner))
       for (const each of unnamed?.requested ?? []) requested.add(each)
     }
     if (requested.size < MANY) requested.add(path)
@@ -123,8 +132,8 @@ export class CommitListings {
   }
 
   /** The files of a commit in the order of its listing. */
-  index(repo: Repo, commit: CommitHash): ListingIndex | undefined {
-    return this.#listings.get(keyOf(repo, commit))?.index
+  index(of: ListedCommit): ListingIndex | undefined {
+    return this.#listings.get(keyOfCommit(of))?.index
   }
 
   /**
@@ -132,21 +141,15 @@ export class CommitListings {
    * listing: the caller waits for its first page, and never for another one. Further pages are read as long as requests come near
    * their files. Never rejects.
    */
-  async request(
-    ctx: Ctx,
-    repo: Repo,
-    commit: CommitHash,
-    path: string,
-    mayRead: boolean,
-  ): Promise<Found | undefined> {
-    const key = keyOf(repo, commit)
+  async request(ctx: Ctx, of: ListedCommit, path: string, mayRead: boolean): Promise<Found | undefined> {
+    const key = keyOfCommit(of)
     const listing = this.#listings.get(key)
     if (listing === undefined || this.#distrusted.has(key)) return undefined
     let found = find(listing, path)
     if (found === undefined && mayRead) {
       listing.misses += 1
       const isFirst = !listing.hasBegun || (listing.reading !== undefined && listing.index.files === 0)
-      if (isFirst || listing.misses >= MISSES_PER_PAGE) this.#read(ctx, key, listing, { repo, commit })
+      if (isFirst || listing.misses >= MISSES_PER_PAGE) this.#read(ctx, key, listing, of)
       if (isFirst) await listing.reading
       found = find(listing, path)
     }
@@ -154,24 +157,24 @@ export class CommitListings {
       listing.hits += 1
       // Half of what is known was requested: more is likely to follow.
       if (listing.next !== undefined && listing.hits * 2 >= listing.index.files)
-        this.#read(ctx, key, listing, { repo, commit })
+        this.#read(ctx, key, listing, of)
     }
     return found
   }
 
   /** Records that a client has received what the listing says of a file, by a HEAD alone. */
-  announce(repo: Repo, commit: CommitHash, { place }: Found): void {
-    this.#listings.get(keyOf(repo, commit))?.index.announce(place)
+  announce(of: ListedCommit, { place }: Found): void {
+    this.#listings.get(keyOfCommit(of))?.index.announce(place)
   }
 
   /** Whether `announce` was called for the file. */
-  isAnnounced(repo: Repo, commit: CommitHash, { place }: Found): boolean {
-    return this.#listings.get(keyOf(repo, commit))?.index.isAnnounced(place) === true
+  isAnnounced(of: ListedCommit, { place }: Found): boolean {
+    return this.#listings.get(keyOfCommit(of))?.index.isAnnounced(place) === true
   }
 
   /** The Hub contradicts the listing. Nothing of it is used any more, and no other of this commit. */
-  distrust(repo: Repo, commit: CommitHash): void {
-    const key = keyOf(repo, commit)
+  distrust(of: ListedCommit): void {
+    const key = keyOfCommit(of)
     if (this.#distrusted.has(key)) return
     this.#distrusted.set(key, 1)
     this.#listings.delete(key)
@@ -179,12 +182,12 @@ export class CommitListings {
   }
 
   /** Whether `learn` was called for the document, and what it said is still known. */
-  hasLearnt({ repo, commit, name }: ListingDocument): boolean {
-    return this.#listings.peek(keyOf(repo, commit))?.documents.has(name) === true
+  hasLearnt(document: ListingDocument): boolean {
+    return this.#listings.peek(keyOfCommit(document))?.documents.has(document.name) === true
   }
 
   /**
-   * Learns what a document says of the files of a commit of a public repo. `body` must be valid JSON,
+   * Learns what a document says of the files of a commit. `body` must be valid JSON,
    * and `items` the place of the list in it. Reads in small steps, and adds all files at its end or none.
    */
   async learn(
@@ -192,7 +195,7 @@ export class CommitListings {
     body: Buffer,
     [start, end]: readonly [start: number, end: number],
   ): Promise<void> {
-    const key = keyOf(document.repo, document.commit)
+    const key = keyOfCommit(document)
     if (this.#distrusted.has(key)) return
     const listing = this.#listings.get(key) ?? newListing()
     const { index, documents } = listing
@@ -229,19 +232,15 @@ export class CommitListings {
   }
 
   /** Begins to read the next page, unless one is being read. */
-  #read(
-    ctx: Ctx,
-    key: string,
-    listing: Listing,
-    { repo, commit }: { readonly repo: Repo; readonly commit: CommitHash },
-  ): void {
+  #read(ctx: Ctx, key: string, listing: Listing, { repo, commit, owner }: ListedCommit): void {
     const route = listing.hasBegun ? listing.next : firstPage(repo, commit)
     if (route === undefined || listing.reading !== undefined) return
     if (this.#monotonic() < listing.pausedUntil || listing.index.bytes >= MAX_COMMIT_BYTES) return
-    if (!this.#client.hasSpareQuota({ url: this.#client.url(route.target), authorization: undefined })) return
+    const authorization = owner === undefined ? undefined : ctx.authorization
+    if (!this.#client.hasSpareQuota({ url: this.#client.url(route.target), authorization })) return
     listing.hasBegun = true
     listing.misses = 0
-    listing.reading = this.#readPage(ctx, route).then((page) => {
+    listing.reading = this.#readPage(ctx, route, owner).then((page) => {
       listing.reading = undefined
       if (page === undefined) {
         listing.pausedUntil = this.#monotonic() + PAUSE_MS
@@ -282,6 +281,10 @@ function firstPage(repo: Repo, commit: CommitHash): TreeRoute {
   return { kind: 'document', document: 'tree', repo, revision: commit, target, immutable: true }
 }
 
-function keyOf(repo: Repo, revision: string): string {
-  return `${repoKey(repo)} ${revision}`
+function keyOfCommit({ repo, commit, owner }: ListedCommit): string {
+  return keyOf(repo, commit, owner)
+}
+
+function keyOf(repo: Repo, revision: string, owner = ''): string {
+  return `${owner} ${repoKey(repo)} ${revision}`
 }

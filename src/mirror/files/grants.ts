@@ -1,7 +1,9 @@
 // What the Hub has answered to one credential about a file. It saves the question for the request that follows, and within the
 // grace it answers while the Hub cannot be asked. In memory only: the disk never names what a restricted repo holds. Each
-// grant is for one credential and one file, as the Hub described it. It opens nothing else of the repo.
+// grant is for one credential and one file, as the Hub described it. It opens nothing else of the repo. For a moment it also
+// lets the mirror repeat to that credential what the Hub has sent it in a listing of the same commit.
 
+import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import type { FileRoute } from '../../hub/route.ts'
 import { MemoryCache, textBytes } from '../../memory.ts'
@@ -44,10 +46,15 @@ export interface AnsweredFile {
 export class Grants {
   readonly #options: GrantsOptions
   readonly #grants = new MemoryCache<Grant>({ maxBytes: 12 * 1024 * 1024, sizeOf })
+  // When the request was sent in answer to which the Hub showed a credential a file of a commit of a restricted repo.
+  readonly #commits = new MemoryCache<number>({ maxBytes: 2 * 1024 * 1024 })
 
   constructor(options: GrantsOptions) {
     this.#options = options
-    options.invalidations.onRemoved(() => this.#grants.clear())
+    options.invalidations.onRemoved(() => {
+      this.#grants.clear()
+      this.#commits.clear()
+    })
   }
 
   /** Grants this caller what the Hub answered to its own request, while that counts. */
@@ -59,7 +66,23 @@ export class Grants {
     for (const name of [route.revision, commitOf(fact)]) this.#grants.set(keyOf(ctx, route, name), grant)
     void isPublic.then((open) => {
       grant.isRestricted = !open && this.#options.access.isRestricted(route.repo)
+      // All may read the card of a gated repo, and a commit of a repo that is public.
+      if (!grant.isRestricted || fact.kind === 'absent' || mayBeOutsideGate(route.path)) return
+      const key = commitKey(ctx, route.repo, fact.meta.commit)
+      this.#commits.set(key, Math.max(askedAt, this.#commits.get(key) ?? askedAt))
     })
+  }
+
+  /**
+   * Whether the Hub has shown this very caller a file of the commit a moment ago, while the repo was known not to be public. It
+   * opens no bytes: what it allows is to say of the other files what the Hub has sent to this credential in a listing.
+   */
+  coversCommit(ctx: Ctx, repo: Repo, commit: CommitHash): boolean {
+    const { access, metadata, settings, monotonic } = this.#options
+    const at = this.#commits.get(commitKey(ctx, repo, commit))
+    if (at === undefined || ctx.authorization === undefined) return false
+    if (monotonic() - at >= settings.accessTtlMs || metadata.refs.changedSince(repo, at)) return false
+    return !access.deniedSince(ctx.fingerprint, repo, at)
   }
 
   /** What the Hub answered this very caller a moment ago, about a repo that is not public. */
@@ -132,4 +155,8 @@ function keyOf(
   revision: string,
 ): string {
   return `${fingerprint} ${repoKey(repo)} ${revision} ${path}`
+}
+
+function commitKey({ fingerprint }: Pick<Ctx, 'fingerprint'>, repo: Repo, commit: CommitHash): string {
+  return `${fingerprint} ${repoKey(repo)} ${commit}`
 }

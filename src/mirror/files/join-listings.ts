@@ -6,6 +6,7 @@ import { StoredLists, type StoredListsOptions } from '../documents/stored-lists.
 import type { RestrictedMetadata } from '../metadata/restricted.ts'
 import { CommitListings } from './commit-listings.ts'
 import { FileAnswers, type FileAnswersOptions } from './file-answers.ts'
+import { Grants, type GrantsOptions } from './grants.ts'
 import { joinServed } from './join-served.ts'
 import { ListedFiles } from './listed-files.ts'
 import { ReadAhead } from './read-ahead.ts'
@@ -15,7 +16,8 @@ import { UnaskedFiles, type UnaskedFilesOptions } from './unasked-files.ts'
 
 type Options = Omit<DocumentsOptions, 'memory' | 'listings' | 'lists' | 'impliedRestricted'> &
   Omit<StoredListsOptions, 'originBase'> &
-  Omit<ResolverOptions, 'listedFiles' | 'storedFiles' | 'served'> &
+  Omit<ResolverOptions, 'grants' | 'listedFiles' | 'storedFiles' | 'served'> &
+  GrantsOptions &
   Omit<UnaskedFilesOptions, 'originBase'> &
   Omit<StoredFilesOptions, 'unaskedFiles'> &
   FileAnswersOptions & {
@@ -32,14 +34,15 @@ export function joinListings(options: Options): {
   const { observer } = options
   const listings = new CommitListings({
     ...options,
-    readPage: (ctx, route) => documents.pages.readPage(ctx, route),
+    readPage: (ctx, route, owner) => documents.pages.readPage(ctx, route, owner),
   })
   const originBase = options.client.policy.base
   const lists = new StoredLists({ ...options, originBase })
   const { impliedRestricted, served } = joinServed({ ...options, originBase })
   const memory = new DocumentMemory({ observer })
   const documents = new Documents({ ...options, listings, lists, memory, impliedRestricted })
-  const listedFiles = new ListedFiles({ ...options, listings })
+  const grants = new Grants(options)
+  const listedFiles = new ListedFiles({ ...options, listings, grants, served })
   const files = new FileAnswers(options)
   const readAhead = new ReadAhead({
     ...options,
@@ -50,6 +53,6 @@ export function joinListings(options: Options): {
   })
   const unaskedFiles = new UnaskedFiles({ ...options, originBase })
   const storedFiles = new StoredFiles({ ...options, unaskedFiles })
-  const resolver = new Resolver({ ...options, listedFiles, storedFiles, served })
+  const resolver = new Resolver({ ...options, grants, listedFiles, storedFiles, served })
   return { documents, files, readAhead, resolver }
 }

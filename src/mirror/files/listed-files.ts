@@ -1,6 +1,8 @@
-// Describes a file by the listing of its commit, so that the Hub need not be asked about it. Only for repos that are proved
-// public, for a commit that is known, and where the rules let the mirror store what it learns. What a listing says is a claim
-// until an answer of the Hub about the file itself agrees with it: only then does the file become a fact.
+// Describes a file by the listing of its commit, so that the Hub need not be asked about it. Only for a commit that is known, and
+// where the rules let the mirror store what it learns. The repo must be proved public. Of another repo a caller gets what the Hub
+// has sent to its own credential, as long as the Hub has shown it a file of the same commit a moment ago, and only of files
+// that are not stored: bytes of such a repo come from the Hub's answer to that credential. What a listing says is a claim until
+// an answer of the Hub about the file itself agrees with it: only then does the file become a fact, or a grant.
 
 import { MirrorError } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
@@ -13,11 +15,15 @@ import type { Observer } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed } from '../access/note.ts'
 import { proveCommit } from '../access/public.ts'
+import type { Contents } from '../content.ts'
 import type { Ctx } from '../context.ts'
+import type { FileFact } from '../metadata/files.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { within } from '../turns.ts'
-import type { CommitListings, Found } from './commit-listings.ts'
+import type { CommitListings, Found, ListedCommit } from './commit-listings.ts'
+import type { Grants } from './grants.ts'
 import { type Claim, type ResolvedFile, urlName } from './resolved.ts'
+import type { ServedFiles } from './served-files.ts'
 
 /** A request waits this long at most for the first answer about its branch to another request. */
 const MAX_WAIT_MS = 3_000
@@ -27,6 +33,9 @@ export interface ListedFilesOptions {
   readonly metadata: Metadata
   readonly access: Access
   readonly listings: CommitListings
+  readonly grants: Pick<Grants, 'add' | 'coversCommit' | 'fresh'>
+  readonly served: Pick<ServedFiles, 'add'>
+  readonly contents: Pick<Contents, 'isStored'>
   readonly urls: SignedUrls
   readonly observer: Observer
   readonly settings: { readonly refTtlMs: number }
@@ -67,8 +76,8 @@ export class ListedFiles {
   ): Promise<ResolvedFile | undefined> {
     const { access, listings, metadata, settings, observer, monotonic } = this.#options
     const { repo, revision, path } = route
-    if (ctx.admission?.mayStore(undefined) === false || access.verdict(repo) === 'restricted')
-      return undefined
+    if (ctx.admission?.mayStore(undefined) === false) return undefined
+    if (access.verdict(repo) === 'restricted') return this.#findRestricted(ctx, route, method, seen)
     const startedAt = monotonic()
     let ref = seen
     let isMany = listings.count(route, ref?.fresh === true ? ref.commit : undefined)
@@ -84,12 +93,37 @@ export class ListedFiles {
     if (access.publicUntil(repo) === undefined) return undefined
     const askedAt = ref.at ?? startedAt
     if (!(await proveCommit(ctx, { repo, commit: ref.commit, askedAt }, this.#options))) return undefined
-    const found = await listings.request(ctx, repo, ref.commit, path, isMany)
+    const of = { repo, commit: ref.commit }
+    const found = await listings.request(ctx, of, path, isMany)
     // Meanwhile the Hub may have refused the repo. An empty file has no answer with bytes that could confirm it.
     if (found === undefined || access.publicUntil(repo) === undefined) return undefined
     if (method === 'GET' && found.file.sizeBytes === 0) return undefined
     observer.listingUsed()
-    return this.#described(ctx, route, method, { found, commit: ref.commit, askedAt: ref.at })
+    return this.#described(ctx, route, method, { found, of, askedAt: ref.at })
+  }
+
+  /** The same for a repo that is not public. The Hub must be asked when the caller has no right that counts, or the file is stored. */
+  async #findRestricted(
+    ctx: Ctx,
+    route: FileRoute,
+    method: 'GET' | 'HEAD',
+    ref: SeenRef | undefined,
+  ): Promise<ResolvedFile | undefined> {
+    const { access, client, contents, grants, listings, observer } = this.#options
+    const { repo, path } = route
+    if (ref?.fresh !== true || grants.fresh(ctx, route) !== undefined) return undefined
+    const of = { repo, commit: ref.commit, owner: ctx.fingerprint }
+    if (!grants.coversCommit(ctx, repo, of.commit)) return undefined
+    const isMany = listings.count(route, of.commit, of.owner)
+    const found = await listings.request(ctx, of, path, isMany)
+    if (found === undefined || (method === 'GET' && found.file.sizeBytes === 0)) return undefined
+    const file = this.#described(ctx, route, method, { found, of, askedAt: ref.at })
+    if (await contents.isStored(file.key, file.meta.sizeBytes)) return undefined
+    // Meanwhile the Hub may have refused the caller, or may have gone.
+    if (!grants.coversCommit(ctx, repo, of.commit) || access.verdict(repo) !== 'restricted') return undefined
+    if (client.isRecentlyUnreachable()) return undefined
+    observer.listingUsed()
+    return file
   }
 
   /**
@@ -116,39 +150,42 @@ export class ListedFiles {
 
   /** The file of a public repo for a download that no client has requested: as for a GET. */
   describe(ctx: Ctx, route: FileRoute, found: Found, commit: CommitHash): ResolvedFile {
-    return this.#described(ctx, route, 'GET', { found, commit, askedAt: undefined })
+    return this.#described(ctx, route, 'GET', { found, of: { repo: route.repo, commit }, askedAt: undefined })
   }
 
   #described(
     ctx: Ctx,
     route: FileRoute,
     method: 'GET' | 'HEAD',
-    known: { readonly found: Found; readonly commit: CommitHash; readonly askedAt: number | undefined },
+    known: { readonly found: Found; readonly of: ListedCommit; readonly askedAt: number | undefined },
   ): ResolvedFile {
     const { client, listings, monotonic } = this.#options
     const { repo, path } = route
-    const { found, commit, askedAt } = known
+    const { found, of, askedAt } = known
+    const { commit } = of
+    const isPublic = of.owner === undefined
     const { etag, sizeBytes, lfs } = found.file
     const contentType = lfs ? undefined : contentTypeOf(path)
     const meta = { commit, etag, sizeBytes, lfs, ...(contentType === undefined ? {} : { contentType }) }
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
-    noteAllowed(ctx.access, 'public')
+    noteAllowed(ctx.access, isPublic ? 'public' : 'remembered')
     const file = {
       kind: 'file',
       meta,
       key,
-      isPublic: Promise.resolve(true),
+      isPublic: Promise.resolve(isPublic),
       mayStore,
       outcome: 'hit',
       ...(askedAt === undefined ? {} : { ageMs: monotonic() - askedAt }),
     } as const
     if (method === 'HEAD') {
-      listings.announce(repo, commit, found)
+      listings.announce(of, found)
       return file
     }
-    if (this.#pinsFiles && !lfs) this.#pin(ctx, repo, commit, path)
-    return { ...file, claim: this.#claim(route, file, found) }
+    // The Hub sends files of other repos at the usual address.
+    if (this.#pinsFiles && !lfs && isPublic) this.#pin(ctx, repo, commit, path)
+    return { ...file, claim: this.#claim(ctx, route, file, { ...known, askedAt: askedAt ?? monotonic() }) }
   }
 
   /** The Hub would redirect to this address. Where it does not have the file there, it is asked at the usual one. */
@@ -160,24 +197,26 @@ export class ListedFiles {
   }
 
   #claim(
-    { repo, path }: FileRoute,
+    ctx: Ctx,
+    route: FileRoute,
     { meta, key, mayStore }: Pick<ResolvedFile, 'meta' | 'key' | 'mayStore'>,
-    found: Found,
+    { found, of, askedAt }: { readonly found: Found; readonly of: ListedCommit; readonly askedAt: number },
   ): Claim {
     const { metadata, listings } = this.#options
-    const { commit } = meta
+    const { repo, path } = route
+    const { commit, owner } = of
     let state: 'open' | 'confirmed' | 'refuted' = 'open'
     const isConfirmed = async (): Promise<boolean> => {
-      if (state !== 'open') return state === 'confirmed'
+      if (state !== 'open' || owner !== undefined) return state === 'confirmed'
       // Another request for the same file may have started the download.
       const fact = await metadata.files.get(repo, commit, path)
       return fact?.kind === 'present' && fact.key === key
     }
-    const announced = listings.isAnnounced(repo, commit, found)
+    const announced = listings.isAnnounced(of, found)
     const refuted = (): void => {
       if (state !== 'open') return
       state = 'refuted'
-      listings.distrust(repo, commit)
+      listings.distrust(of)
     }
     return {
       refuted,
@@ -192,11 +231,13 @@ export class ListedFiles {
         state = 'confirmed'
         // What the Hub says of the type counts. Another request may be answered by this fact already.
         const confirmed: FileMeta = contentType === undefined ? meta : { ...meta, contentType }
-        if (mayStore) metadata.files.set(repo, commit, path, { kind: 'present', meta: confirmed, key })
+        const fact = { kind: 'present', meta: confirmed, key } as const
+        if (owner !== undefined) this.#grant(ctx, route, fact, askedAt)
+        else if (mayStore) metadata.files.set(repo, commit, path, fact)
       },
       async holds(body) {
         if (body.kind === 'none') {
-          listings.announce(repo, commit, found)
+          listings.announce(of, found)
           return true
         }
         // Its first chunk is taken by the sender, which then fails as the source does.
@@ -213,5 +254,13 @@ export class ListedFiles {
         return isConfirmed()
       },
     }
+  }
+
+  /** The Hub has sent the file of a repo that is not public to this caller: for the time when it cannot be asked. */
+  #grant(ctx: Ctx, route: FileRoute, fact: FileFact, askedAt: number): void {
+    const { grants, served } = this.#options
+    const answered = { fact, askedAt, isPublic: Promise.resolve(false) }
+    grants.add(ctx, route, answered)
+    served.add(ctx, route, answered)
   }
 }

@@ -65,7 +65,7 @@ export class ReadAhead {
   requested(ctx: Ctx, { repo, path }: FileRoute, commit: CommitHash): void {
     const { access, listings, isOn } = this.#options
     if (!isOn() || ctx.admission !== undefined) return
-    const index = listings.index(repo, commit)
+    const index = listings.index({ repo, commit })
     const place = index?.find(path)
     if (index === undefined || place === undefined || access.publicUntil(repo) === undefined) return
     index.request(place)
@@ -107,7 +107,7 @@ export class ReadAhead {
 
   #pump(ctx: Ctx, repo: Repo, commit: CommitHash, stream: Stream): void {
     const { client, listings } = this.#options
-    const index = listings.index(repo, commit)
+    const index = listings.index({ repo, commit })
     if (index === undefined) return
     const end = Math.min(index.files, stream.position + 1 + MAX_AHEAD)
     while (this.#running < MAX_PARALLEL && stream.next < end) {

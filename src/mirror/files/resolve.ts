@@ -14,6 +14,7 @@ import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import type { Observer } from '../../telemetry/observer.ts'
+import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal, noteServed } from '../access/note.ts'
 import { proveCommit } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
@@ -22,8 +23,9 @@ import { anonymousRequester, asAnonymous, type ClientName, type Ctx, requesterOf
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
-import { type AnsweredFile, Grants, type GrantsOptions } from './grants.ts'
+import type { AnsweredFile, Grants } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
 import type { ListedFiles, Turn } from './listed-files.ts'
 import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
@@ -36,8 +38,15 @@ interface HeadAnswer {
   readonly askedAt: number
 }
 
-export interface ResolverOptions extends GrantsOptions {
+export interface ResolverOptions {
   readonly client: OriginClient
+  readonly metadata: Metadata
+  readonly access: Access
+  /** What the Hub has answered to single credentials. */
+  readonly grants: Grants
+  /** Read at each use: they may change. */
+  readonly settings: { readonly refTtlMs: number }
+  readonly monotonic: () => number
   readonly refusals: Refusals
   /** What the listing of a commit says of files that are not stored. */
   readonly listedFiles: ListedFiles
@@ -60,14 +69,12 @@ export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
   readonly #headCommits: HeadCommits
-  readonly #grants: Grants
   // When the Hub last could not be reached with a question that it had answered before: one that fails for no other reason.
   #awayAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ResolverOptions) {
     this.#options = options
     this.#headCommits = new HeadCommits(options)
-    this.#grants = new Grants(options)
   }
 
   /**
@@ -162,7 +169,8 @@ export class Resolver {
     }
     const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).stored) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
-    const wasAnswered = !isOpen && (this.#grants.hasGrace(ctx, route) || (await served.has(ctx, route)))
+    const wasAnswered =
+      !isOpen && (this.#options.grants.hasGrace(ctx, route) || (await served.has(ctx, route)))
     const granted = wasAnswered && this.#isAway ? await this.#withoutHub(ctx, route) : undefined
     if (granted !== undefined) return this.#fromFact(ctx, granted, 'stale')
     try {
@@ -191,7 +199,7 @@ export class Resolver {
 
   /** What this caller may still have of a restricted repo while the Hub cannot be asked. */
   async #withoutHub(ctx: Ctx, route: FileRoute): Promise<Stored | undefined> {
-    const granted = await this.#grants.withoutHub(ctx, route)
+    const granted = await this.#options.grants.withoutHub(ctx, route)
     if (granted !== undefined && mayStore(ctx, granted.fact)) return { ...granted, reason: 'grace' }
     return (await this.#options.served.withoutHub(ctx, route))?.stored
   }
@@ -276,7 +284,7 @@ export class Resolver {
 
   /** For the time when the Hub cannot be asked, if the repo turns out not to be public. */
   #addRestricted(ctx: Ctx, route: FileRoute, answered: AnsweredFile): void {
-    this.#grants.add(ctx, route, answered)
+    this.#options.grants.add(ctx, route, answered)
     this.#options.served.add(ctx, route, answered)
   }
 
@@ -400,7 +408,7 @@ export class Resolver {
 
   /** What the Hub answered this very caller a moment ago, about a repo that is not public. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const granted = this.#grants.fresh(ctx, route)
+    const granted = this.#options.grants.fresh(ctx, route)
     if (granted === undefined) return undefined
     const { meta, key } = granted
     // The anonymous request beside the one that granted it may still be running.

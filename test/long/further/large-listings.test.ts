@@ -34,7 +34,7 @@ function listings() {
 
 /** What is known of a file. */
 function fileOf(known: CommitListings, repo: Repo, digit: string, path: string): ListedFile | undefined {
-  const index = known.index(repo, commitOf(digit))
+  const index = known.index({ repo, commit: commitOf(digit) })
   const place = index?.find(path)
   return place && index?.at(place)
 }
@@ -62,7 +62,7 @@ describe('a listing', () => {
     isLearning = false
     const after = process.memoryUsage()
     // Other work has a turn after each 200 files.
-    const learnt = known.index(REPO, commitOf('1'))?.files ?? 0
+    const learnt = known.index({ repo: REPO, commit: commitOf('1') })?.files ?? 0
     expect(learnt).toBeGreaterThan(350_000)
     expect(turns).toBeGreaterThanOrEqual(learnt / 200)
     expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(40 * 1024 * 1024)
@@ -88,7 +88,7 @@ describe('a listing', () => {
       fileOf(known, repo, digit, `${'p'.repeat(1000)}0`) !== undefined
     expect([isKnown(REPO, '4'), isKnown(REPO, '1'), isKnown(REPO, '5')]).toEqual([true, false, false])
     expect(isKnown(repoOf('acme/other'), '4')).toBe(false)
-    known.distrust(REPO, commitOf('4'))
+    known.distrust({ repo: REPO, commit: commitOf('4') })
     expect(isKnown(REPO, '4')).toBe(false)
     await known.learn({ repo: REPO, commit: commitOf('4'), name: 'tree' }, body, [0, body.length])
     expect(isKnown(REPO, '4'), 'once distrusted, always').toBe(false)

@@ -8,6 +8,7 @@ import { Refusals } from '../../../src/mirror/access/refusals.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { Implied } from '../../../src/mirror/documents/implied.ts'
 import { CommitListings } from '../../../src/mirror/files/commit-listings.ts'
+import { Grants } from '../../../src/mirror/files/grants.ts'
 import { ListedFiles } from '../../../src/mirror/files/listed-files.ts'
 import { Resolver } from '../../../src/mirror/files/resolve.ts'
 import { StoredFiles } from '../../../src/mirror/files/stored-files.ts'
@@ -107,16 +108,19 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
     invalidations,
   })
+  const contents = { isStored: async () => false }
+  const served = { add() {}, has: async () => false, withoutHub: async () => undefined }
+  const grants = new Grants({ ...parts, contents, invalidations, cachePrivate: false })
+  const observer = silentObserver
   const resolver = new Resolver({
     ...parts,
-    listedFiles: new ListedFiles({ ...parts, listings, observer: silentObserver }),
+    grants,
+    listedFiles: new ListedFiles({ ...parts, listings, grants, served, contents, observer }),
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
     storedFiles: new StoredFiles({ metadata, implied, unaskedFiles: { find: async () => undefined } }),
-    served: { add() {}, has: async () => false, withoutHub: async () => undefined },
-    observer: silentObserver,
-    contents: { isStored: async () => false },
-    cachePrivate: false,
+    served,
+    observer,
     offline: false,
     asksLicence: () => false,
   })
