@@ -1,7 +1,6 @@
 // Files that the listing of their commit describes: what they cost at the Hub, and who may have them.
 
 import { describe, expect, it } from 'vitest'
-import type { Reply } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
@@ -115,58 +114,6 @@ it('a file that the listing does not name is asked for, and its absence is answe
   await snapshot(scene, names(10), '/datasets/acme/many/resolve/main')
   const absent = await scene.ask('/datasets/acme/many/resolve/main/data.py', { method: 'HEAD' })
   expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
-})
-
-it('a HEAD from the listing has the same fields as one from the Hub, for every file of every public repo', async () => {
-  const world = snapshotWorld(5)
-  world
-    .model('acme/kinds')
-    .commit(
-      Object.fromEntries(
-        [
-          'a.json',
-          'b.md',
-          'c.csv',
-          'd.html',
-          'e.py',
-          'f.yml',
-          'g',
-          'h.bin',
-          'i.TXT',
-          '.gitattributes',
-          'sub/j.jsonl',
-        ].map((name) => [name, `content of ${name}\n`]),
-      ),
-    )
-  const scene = await openScene({ world })
-  const other = await scene.another({ config: { accessTtlMs: 0 } })
-  const UNLIKE = ['date', 'x-request-id', 'x-cache', 'cache-status', 'age', 'connection', 'keep-alive']
-  const fieldsOf = (reply: Reply) =>
-    Object.fromEntries(Object.entries(reply.headers).filter(([name]) => !UNLIKE.includes(name)))
-  const { ask } = await import('../support/ask.ts')
-  let compared = 0
-  for (const type of ['models', 'datasets', 'spaces'] as const) {
-    for (const repo of world.list(type)) {
-      const commit = repo.resolve('main')
-      if (repo.isPrivate || repo.gate !== false || commit === undefined) continue
-      const prefix = type === 'models' ? '' : `/${type}`
-      await scene.ask(`/api/${type}/${repo.id}/revision/main`)
-      await scene.ask(`/api/${type}/${repo.id}/tree/${commit.id}?recursive=true&expand=false`)
-      for (const path of commit.files.keys()) {
-        const target = `${prefix}/${repo.id}/resolve/${commit.id}/${path.split('/').map(encodeURIComponent).join('/')}`
-        const asked = await ask(other.url, target, { method: 'HEAD' })
-        scene.hub.ledger.clear()
-        const composed = await scene.ask(target, { method: 'HEAD' })
-        expect(
-          scene.hub.ledger.requests().map(({ url }) => url),
-          target,
-        ).toEqual([])
-        expect([target, composed.status, fieldsOf(composed)]).toEqual([target, asked.status, fieldsOf(asked)])
-        compared += 1
-      }
-    }
-  }
-  expect(compared).toBeGreaterThan(30)
 })
 
 it('each request of a client for some of the paths of a commit describes these files', async () => {
