@@ -5,6 +5,8 @@ import { lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { FACT_KINDS } from '../../../src/store/store.ts'
+import { type Change, openTable } from '../../../src/store/table/table.ts'
 import { run } from '../../support/run-cli.ts'
 import type { Bench, Work } from '../bench.ts'
 import { atMost, rss, startCosts } from '../figures.ts'
@@ -16,6 +18,8 @@ const MIB = 1024 ** 2
 /** As the kernel counts them, whatever the file system. */
 const BLOCK_BYTES = 512
 const CONNECTIONS = 8
+/** As the mirror commits facts: those of a moment at once. */
+const FACTS_PER_COMMIT = 100
 /** Files of one job of the client, which has a deadline. */
 const PER_JOB = 200
 
@@ -35,6 +39,8 @@ async function grow(bench: Bench, count: number): Promise<void> {
     {
       disk: { title: 'space on the disk', unit: 'MiB', better: 'less' },
       inodes: { title: 'inodes', unit: '', better: 'less', goal: atMost(100) },
+      factsDisk: { title: 'space of the facts alone', unit: 'MiB', better: 'less', goal: atMost(100) },
+      factsInodes: { title: 'inodes of the facts alone', unit: '', better: 'less', goal: atMost(100) },
       ...startCosts(),
       rss: rss(),
       ls: { title: 'time of hubmirror ls', unit: 's', better: 'less' },
@@ -45,7 +51,10 @@ async function grow(bench: Bench, count: number): Promise<void> {
     const stored = await fetchAll(bench, cacheDir, count)
     const { bytes, inodes } = usageOf(cacheDir)
     const { p50: _p50, p99: _p99, ...started } = await start(bench, cacheDir, stored)
-    group.add('mirror', { disk: bytes / MIB, inodes, ...started, ls: await secondsOfLs(bench, cacheDir) })
+    const ls = await secondsOfLs(bench, cacheDir)
+    const facts = await usageOfFacts(cacheDir, count)
+    const alone = { factsDisk: facts.bytes / MIB, factsInodes: facts.inodes }
+    group.add('mirror', { disk: bytes / MIB, inodes, ...alone, ...started, ls })
   } catch (error) {
     group.fail('mirror', error instanceof Error ? error.message : String(error))
   } finally {
@@ -84,6 +93,37 @@ function usageOf(folder: string): { readonly bytes: number; readonly inodes: num
   const entries = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   const blocks = entries.reduce((sum, entry) => sum + lstatSync(path.join(folder, entry)).blocks, 0)
   return { bytes: (blocks + lstatSync(folder).blocks) * BLOCK_BYTES, inodes: entries.length + 1 }
+}
+
+/** The same for a database with the facts of a store and without the bytes of its files. Throws when it lacks one for each file. */
+async function usageOfFacts(cacheDir: string, count: number): Promise<ReturnType<typeof usageOf>> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hubmirror-facts-'))
+  try {
+    const from = await openTable(path.join(cacheDir, 'facts'), { readOnly: true })
+    if (from === undefined) throw new Error('the store has no database')
+    const to = await openTable(folder, { readOnly: false })
+    try {
+      for (const kind of FACT_KINDS) {
+        let puts: Change[] = []
+        const write = (): void => {
+          if (puts.length > 0) to.change(puts, Number.POSITIVE_INFINITY)
+          puts = []
+        }
+        for (const { id, bytes } of from.walkFacts(kind)) {
+          puts.push({ act: 'put', kind, id, bytes, usedAt: Date.now() })
+          if (puts.length === FACTS_PER_COMMIT) write()
+        }
+        write()
+      }
+      if (to.countFacts('files') < count) throw new Error(`facts of ${to.countFacts('files')} files`)
+    } finally {
+      await from.close()
+      await to.close()
+    }
+    return usageOf(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 async function secondsOfLs(bench: Bench, cacheDir: string): Promise<number> {
