@@ -6,6 +6,7 @@
 import { afterAll, expect, it } from 'vitest'
 import type { Fault } from '../hub-simulator/faults.ts'
 import { sha256Of, World } from '../hub-simulator/repos.ts'
+import { ask } from '../support/ask.ts'
 import type { Client } from './matrix/client.ts'
 import { CLIENTS } from './matrix/clients.ts'
 import { absentOf, canReach } from './matrix/play.ts'
@@ -250,8 +251,8 @@ async function fill(url: string, { repoType }: Client, id: string, world: World)
     ...targets.map((target) => [target, {}] as const),
     ...manifests.map((reader) => [`v2/${id}/manifests/latest`, reader] as const),
   ]) {
-    const response = await fetch(`${url}/${target}`, { headers })
-    await response.arrayBuffer()
-    expect([target, response.status]).toEqual([target, 200])
+    const { origin, pathname, search } = new URL(`${url}/${target}`)
+    const { status } = await ask(origin, pathname + search, { headers })
+    expect([target, status]).toEqual([target, 200])
   }
 }
