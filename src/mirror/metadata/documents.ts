@@ -48,6 +48,11 @@ export class DocumentMetadata {
     void this.#store.remove('documents', this.#store.documentKey(name))
   }
 
+  /** What was stored may be gone: what is stored from now on may be from elsewhere, such as a bundle. */
+  forget(): void {
+    this.#askedAt.clear()
+  }
+
   /** When this process last asked the Hub for the document and received what is stored. */
   askedAt(name: string): number | undefined {
     return this.#askedAt.get(name)

@@ -35,6 +35,7 @@ export class Metadata {
     options.invalidations.onRemoved(() => {
       this.refs.forget()
       this.repos.forget()
+      this.documents.forget()
     })
   }
 }

@@ -67,6 +67,7 @@ export class RestrictedMetadata {
     this.documents = new DocumentMetadata(this.#store)
     options.invalidations.onRemoved(() => {
       this.refs.forget()
+      this.documents.forget()
       this.#removedAt = options.monotonic()
     })
   }

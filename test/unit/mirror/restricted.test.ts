@@ -45,7 +45,7 @@ function scene() {
   const rest = { facts, origin: ORIGIN, monotonic: () => 100, invalidations, onWriteError: () => undefined }
   const start = (cachePrivate = true) => new RestrictedMetadata({ ...rest, settings, cachePrivate })
   const metadata = new Metadata(rest)
-  return { disk, changes, settings, start, metadata, restricted: start() }
+  return { disk, changes, settings, invalidations, start, metadata, restricted: start() }
 }
 
 function keepAll(restricted: RestrictedMetadata, about = NAMED): void {
@@ -143,4 +143,15 @@ describe('a restricted repo that a rule names', () => {
     await yieldToEventLoop()
     expect(disk.size).toBe(0)
   })
+})
+
+it('when the Hub was asked for a document says nothing of one that was removed, nor of one that a bundle brings in its place', () => {
+  const { metadata, restricted, invalidations } = scene()
+  const name = 'GET /api/models/acme/secret/tree/main'
+  metadata.documents.set(name, DOCUMENT, 1)
+  restricted.documents.set(name, DOCUMENT, 1)
+  const askedAt = () => [metadata.documents.askedAt(name), restricted.documents.askedAt(name)]
+  expect(askedAt()).toEqual([1, 1])
+  invalidations.invalidate('removed')
+  expect(askedAt()).toEqual([undefined, undefined])
 })
