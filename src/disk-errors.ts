@@ -31,6 +31,15 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
     reason: 'its disk has failed, or is full',
     cure: 'Make room there if it is full, and else look into the log of the system (dmesg)',
   },
+  ENOMEM: {
+    reason: 'the system has no memory, or no address space, for it',
+    cure: 'Free memory, or raise the limits of this process (ulimit -v, the memory of its container)',
+  },
+  // The table of facts cannot grow: LMDB maps all of it into memory.
+  MDB_MAP_FULL: {
+    reason: 'its table of facts cannot grow',
+    cure: 'Make room there, or raise the limit of the address space of this process (ulimit -v)',
+  },
   ENOENT: {
     reason: 'there is no such file or folder',
     cure: 'Make the folder, or choose another place',

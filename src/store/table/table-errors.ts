@@ -73,6 +73,7 @@ export class TablePanic extends Error {
 
 /** What LMDB says of a database that it cannot read. */
 const DAMAGE = /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
+const OWN_NAME = /\bMDB_[A-Z_]+/
 const PANIC = /\bMDB_PANIC\b/
 /** What mmap(2) and fcntl(2) answer on volumes that lack them. libuv has no name for some of these. */
 const UNFIT: ReadonlySet<unknown> = new Set(
@@ -81,7 +82,10 @@ const UNFIT: ReadonlySet<unknown> = new Set(
   ),
 )
 
-/** Turns errors of LMDB into DamagedTable, or into errors with the code that the disk has given (`ENOSPC`). */
+/**
+ * Turns errors of LMDB into DamagedTable, or into errors with the code that the disk has given (`ENOSPC`), or with the name of LMDB's own
+ * (`MDB_MAP_FULL`). LMDB gives both as numbers, its own below zero.
+ */
 export function guard<T>(file: string, work: () => T): T {
   try {
     return work()
@@ -91,7 +95,8 @@ export function guard<T>(file: string, work: () => T): T {
     // A RangeError: the index has numbers that are none.
     if (DAMAGE.test(error.message) || error instanceof RangeError) throw new DamagedTable(file, error.message)
     const code = 'code' in error ? error.code : undefined
-    if (typeof code === 'number' && code > 0) Object.assign(error, { code: getSystemErrorName(-code) })
+    if (typeof code === 'number')
+      Object.assign(error, { code: code > 0 ? getSystemErrorName(-code) : OWN_NAME.exec(error.message)?.[0] })
     throw error
   }
 }
