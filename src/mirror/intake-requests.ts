@@ -73,9 +73,9 @@ async function answer(
       return done({ missing })
     }
     case 'room': {
-      const { bytes, keptBytes } = await readRecord(body)
-      if (!isSize(bytes) || !isSize(keptBytes)) throw bad()
-      return (await intake.hasRoom(bytes, keptBytes)) ? done({}) : noSpace(full(intake))
+      const { bytes, keptBytes, smallBytes = 0 } = await readRecord(body)
+      if (!isSize(bytes) || !isSize(keptBytes) || !isSize(smallBytes)) throw bad()
+      return (await intake.hasRoom(bytes, keptBytes, smallBytes)) ? done({}) : noSpace(full(intake))
     }
     case 'blob': {
       const { key, sizeBytes } = blobOf(parseRecord(about))

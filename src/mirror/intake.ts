@@ -126,8 +126,8 @@ export class Intake {
   }
 
   /** As `Store.hasRoom`. */
-  hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
-    return this.#options.store.hasRoom(bytes, keptBytes)
+  hasRoom(bytes: number, keptBytes: number, smallBytes: number): Promise<boolean> {
+    return this.#options.store.hasRoom(bytes, keptBytes, smallBytes)
   }
 
   isStored(key: BlobKey, sizeBytes: number): Promise<boolean> {

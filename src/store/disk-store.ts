@@ -288,10 +288,10 @@ export class DiskStore implements Store {
     return this.ledger.status()
   }
 
-  async hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
+  async hasRoom(bytes: number, keptBytes: number, smallBytes: number): Promise<boolean> {
     // Before that, what could be evicted is not known.
     await this.scanned
-    return this.ledger.hasRoom(bytes, keptBytes)
+    return this.ledger.hasRoom(bytes, keptBytes, smallBytes)
   }
 
   async fit(): Promise<void> {

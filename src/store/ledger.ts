@@ -275,11 +275,11 @@ export class Ledger {
   }
 
   /**
-   * Whether `bytes` more can be stored while entries of `keptBytes` stay. It is an estimate, and evicts nothing. Rejects with the error of
-   * the disk.
+   * Whether `bytes` more can be stored while entries of `keptBytes` stay; `rowBytes` of them go into the table. It is an estimate, and
+   * evicts nothing. Rejects with the error of the disk.
    */
-  async hasRoom(bytes: number, keptBytes: number): Promise<boolean> {
-    const lack = await this.#lacking(bytes, true)
+  async hasRoom(bytes: number, keptBytes: number, rowBytes = 0): Promise<boolean> {
+    const lack = await this.#lacking(bytes, Math.min(rowBytes, this.#tableRoomBytes))
     return lack === undefined || lack.bytes <= this.#evictable(lack.reason, true, keptBytes)
   }
 
@@ -299,7 +299,8 @@ export class Ledger {
   async #reserve(bytes: number, isFile: boolean): Promise<Reservation | undefined> {
     const { maxBytes } = this.#options
     if (maxBytes !== undefined && bytes > maxBytes) return undefined
-    let lack = await this.#lacking(bytes, isFile)
+    const roomBytes = (): number => (isFile ? 0 : this.#tableRoomBytes)
+    let lack = await this.#lacking(bytes, roomBytes())
     // How many bytes evictions are to free before we check whether the file system has more room. If it frees late, or
     // other programs take the room, we must not evict everything.
     let expected = lack?.bytes ?? 0
@@ -309,20 +310,22 @@ export class Ledger {
       const evicted = await this.#evictOne(lack.reason, onlyFiles(lack.reason, isFile))
       if (evicted === undefined) return undefined
       expected -= evicted
-      lack = await this.#lacking(bytes, isFile)
+      lack = await this.#lacking(bytes, roomBytes())
       if (lack !== undefined && expected <= 0 && lack.bytes >= before) return undefined
     }
     return this.#promise(bytes)
   }
 
-  /** How much room is missing for `bytes` more, by the limit that is exceeded most; undefined when there is enough. */
+  /**
+   * How much room is missing for `bytes` more, of which `roomBytes` fit into the free pages of the table, by the limit that is exceeded
+   * most; undefined when there is enough.
+   */
   async #lacking(
     bytes: number,
-    isFile: boolean,
+    roomBytes: number,
   ): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
     const { maxBytes, minFreeBytes } = this.#options
-    const room = isFile ? 0 : this.#tableRoomBytes
-    const needed = this.#reservedBytes + bytes + minFreeBytes - room
+    const needed = this.#reservedBytes + bytes + minFreeBytes - roomBytes
     const overFree = needed - (await this.#freeBytes(needed))
     const overMax =
       maxBytes === undefined

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { MAKE_ROOM_AND_REPEAT } from '../../disk-errors.ts'
 import { parseRecord } from '../../records.ts'
+import { SMALL_BYTES } from '../../store/blobs/blob-file.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import { MirrorGone, type MirrorWatch } from '../prefetch/silence.ts'
 import { plural } from '../store-output.ts'
@@ -70,9 +71,14 @@ export class IntakeClient {
    * evicted for them, and else as `send` does.
    */
   async requireRoom(blobs: readonly Blob[], missing: ReadonlySet<BlobKey>): Promise<void> {
-    const sum = (isMissing: boolean): number =>
-      blobs.reduce((bytes, { key, sizeBytes }) => bytes + (missing.has(key) === isMissing ? sizeBytes : 0), 0)
-    if (missing.size > 0) await this.ask('room', { bytes: sum(true), keptBytes: sum(false) })
+    if (missing.size === 0) return
+    const sums = { bytes: 0, keptBytes: 0, smallBytes: 0 }
+    for (const { key, sizeBytes } of blobs) {
+      const isMissing = missing.has(key)
+      sums[isMissing ? 'bytes' : 'keptBytes'] += sizeBytes
+      if (isMissing && sizeBytes <= SMALL_BYTES) sums.smallBytes += sizeBytes
+    }
+    await this.ask('room', sums)
   }
 
   /** Rejects with StoreFull if one of them was evicted while others were stored, and else as `send` does. */

@@ -49,6 +49,28 @@ it('a ledger keeps what has become wanted while it entered what the scan found',
   expect(['0', '4999', '5000'].map((name) => ledger.has(name))).toEqual([true, true, false])
 })
 
+it('a ledger counts the free pages of its table as room for what goes there, and for nothing else', async () => {
+  const ledger = new Ledger({
+    maxBytes: undefined,
+    minFreeBytes: 20,
+    tableRoomBytes: 30,
+    freeBytes: () => Promise.resolve(30),
+    remove: () => Promise.resolve(),
+    now: () => 0,
+    observer: silentObserver,
+  })
+  const asked: readonly (readonly [bytes: number, rowBytes: number])[] = [
+    [11, 0],
+    [40, 30],
+    [41, 41],
+    [20, 10],
+    [21, 10],
+  ]
+  const answers = []
+  for (const [bytes, rowBytes] of asked) answers.push(await ledger.hasRoom(bytes, 0, rowBytes))
+  expect(answers).toEqual([false, true, false, true, false])
+})
+
 it('a ledger says whether there is room beside what must stay, and evicts nothing for the answer', async () => {
   const removed: string[] = []
   const ledger = new Ledger({
