@@ -20,6 +20,7 @@ import { crowd } from './work/crowd.ts'
 import { dataset } from './work/dataset.ts'
 import { download } from './work/download.ts'
 import { far } from './work/far.ts'
+import { largeInfo } from './work/large-info.ts'
 import { ownTls } from './work/own-tls.ts'
 import { pipelining } from './work/pipelining.ts'
 import { processes } from './work/processes.ts'
@@ -49,6 +50,7 @@ const WORKS: readonly Work[] = [
   dataset,
   ownTls,
   strangers,
+  largeInfo,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]
 parts:   ${names(false)}

@@ -42,6 +42,9 @@ export interface Scale {
   /** Slow connections of others, and how many requests are measured beside them. */
   readonly strangers: readonly number[]
   readonly strangersRequests: number
+  /** Files of a repo whose info is large, and how many HEADs are measured beside its callers. */
+  readonly infoFiles: number
+  readonly infoHeads: number
   /** Steps of growth. */
   readonly clients: readonly number[]
   readonly blobs: readonly number[]
@@ -69,6 +72,8 @@ const DEFAULT: Scale = {
   stalledReaders: 0,
   strangers: [70, 500],
   strangersRequests: 500,
+  infoFiles: 100_000,
+  infoHeads: 300,
   clients: [1, 10, 100],
   blobs: [1000, 100_000],
   datasetFiles: [10_000],
@@ -113,6 +118,8 @@ const SMOKE: Scale = {
   slowSeconds: 0.5,
   strangers: [3],
   strangersRequests: 10,
+  infoFiles: 100,
+  infoHeads: 10,
   clients: [2],
   blobs: [10],
   datasetFiles: [30],

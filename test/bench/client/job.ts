@@ -93,16 +93,17 @@ export interface StrangersResult {
   readonly connected: number
 }
 
-/** GETs one after the other: the first target of each server, then the second of each, and so on. */
+/** Requests one after the other: the first target of each server, then the second of each, and so on. */
 export interface TurnsJob {
   readonly job: 'turns'
+  readonly method: 'GET' | 'HEAD'
   readonly servers: readonly (readonly Target[])[]
   readonly pauseMs: number
 }
 
 export interface TurnsResult {
   /** For each server, in their order. */
-  readonly lastByteMs: readonly Waits[]
+  readonly lastByteMs: readonly (Waits & { readonly longest: number })[]
 }
 
 export type Job = LoadJob | ReadersJob | PipelineJob | StrangersJob | TurnsJob

@@ -12,7 +12,7 @@ const BUFFER_BYTES = 64 * 1024
 export async function turns(job: TurnsJob): Promise<TurnsResult> {
   const servers = job.servers.map((targets) => ({
     targets,
-    connection: new Connection({ method: 'GET', digest: 'crc32', bufferBytes: BUFFER_BYTES }),
+    connection: new Connection({ method: job.method, digest: 'crc32', bufferBytes: BUFFER_BYTES }),
     ms: [] as number[],
   }))
   try {
@@ -28,5 +28,5 @@ export async function turns(job: TurnsJob): Promise<TurnsResult> {
   } finally {
     for (const { connection } of servers) connection.close()
   }
-  return { lastByteMs: servers.map(({ ms }) => waits(ms)) }
+  return { lastByteMs: servers.map(({ ms }) => ({ ...waits(ms), longest: Math.max(...ms) })) }
 }

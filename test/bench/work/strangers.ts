@@ -96,6 +96,7 @@ async function measureBeside(
   const measure = (from: number, to: number) =>
     who.prompt.play({
       job: 'turns',
+      method: 'GET',
       servers: targets.map((list) => list.slice(from, to)),
       pauseMs: PAUSE_MS,
     })
