@@ -7,6 +7,7 @@ import { addBundleCommand } from './commands/bundle-command.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDoctorCommand } from './commands/doctor-command.ts'
+import { areCallsLeft } from './commands/endless-calls.ts'
 import { HELP_FORM, SETTINGS_HELP, SettingOption, settingsHelpOf } from './commands/help.ts'
 import { addHubCacheCommands } from './commands/hub-cache-commands.ts'
 import { addPinsCommand } from './commands/pins-command.ts'
@@ -201,5 +202,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   isCut = true
   process.exitCode = 1
 })
+/** How long a call may take to return that a command has left. */
+const CALLS_END_WITHIN_MS = 1_000
 const status = await main(process.argv)
 process.exitCode = isCut ? 1 : status
+// If all calls return, the process ends before that. Only a signal ends it otherwise, and shells report 130 for SIGINT.
+setTimeout(() => {
+  if (areCallsLeft()) process.kill(process.pid, status === 130 ? 'SIGINT' : 'SIGTERM')
+}, CALLS_END_WITHIN_MS).unref()

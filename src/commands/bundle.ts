@@ -7,14 +7,13 @@ import { LocksUnsupported } from '../store/lock.ts'
 import { createBundle } from './bundle/create.ts'
 import { IntakeClient, Refused } from './bundle/intake-client.ts'
 import { formatReport, loadBundle } from './bundle/load.ts'
-import { openSource, UnusableBundle } from './bundle/parts.ts'
+import { UnusableBundle, withSource } from './bundle/parts.ts'
 import { openBundle } from './bundle/read.ts'
 import { NotStored } from './bundle/stored-repos.ts'
 import { BadArchive } from './bundle/tar.ts'
 import { verifyBundle } from './bundle/verify.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
 import type { Wanted } from './prefetch/listing.ts'
-import type { Reached } from './prefetch/reach.ts'
 import { MirrorGone } from './prefetch/silence.ts'
 
 /** The options of `create` on the command line. */
@@ -47,25 +46,23 @@ export function runBundleLoad(
   config: Config,
   options: { readonly file: string; readonly version: string },
 ): Promise<number> {
-  return explained(config.cacheDir, async (signal) => {
-    const say = (line: string): void => void process.stderr.write(`${line}\n`)
-    const source = await openSource(options.file)
-    let reached: Reached | undefined
-    try {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`)
+  return explained(config.cacheDir, (signal) =>
+    withSource(options.file, signal, async (source) => {
       const bundle = await openBundle(source)
       // Loaded on demand: it brings the modules of the whole mirror, which take a second.
       const { reachMirror } = await import('./prefetch/reach.ts')
-      reached = await reachMirror(config, { version: options.version, say, signal })
-      const client = new IntakeClient(reached.socketPath, signal, reached.watch)
-      const report = await loadBundle(bundle, { client, signal, say })
-      process.stdout.write(formatReport(report))
-      return report.leftOut.length === 0 ? 0 : 1
-    } finally {
-      // Not waited for: a read of a pipe may never end.
-      void source.return(undefined).catch(() => undefined)
-      await reached?.close()
-    }
-  })
+      const reached = await reachMirror(config, { version: options.version, say, signal })
+      try {
+        const client = new IntakeClient(reached.socketPath, signal, reached.watch)
+        const report = await loadBundle(bundle, { client, signal, say })
+        process.stdout.write(formatReport(report))
+        return report.leftOut.length === 0 ? 0 : 1
+      } finally {
+        await reached.close()
+      }
+    }),
+  )
 }
 
 /** Failures that a sentence explains. */

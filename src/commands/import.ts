@@ -6,6 +6,7 @@ import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { UnusableControlSocket } from '../store/control-socket.ts'
 import { LocksUnsupported } from '../store/lock.ts'
 import { IntakeClient, Refused, StoreFull } from './bundle/intake-client.ts'
+import { unlessAborted } from './endless-calls.ts'
 import { type ImportedFile, type ImportedSnapshot, importSnapshot } from './import/job.ts'
 import { NothingToImport, type Scan, scan } from './import/scan.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
@@ -47,7 +48,7 @@ async function importAll(
 ): Promise<number> {
   const { directory, version, json } = options
   const say = (line: string): void => void process.stderr.write(`${printable(line)}\n`)
-  const found = await scan(directory, options)
+  const found = await unlessAborted(signal, () => scan(directory, options))
   if (found.snapshots.length === 0 && found.skipped.length === 0)
     throw new NothingToImport(`there are no files of a repo in ${directory}`)
   const reached = await reachMirror(config, { version, say, signal })

@@ -22,7 +22,7 @@ import {
   MANIFEST_NAME,
   type Manifest,
 } from './manifest.ts'
-import { type BundleSink, openSink, openSource } from './parts.ts'
+import { type BundleSink, openSink, withSource } from './parts.ts'
 import { readManifest } from './read.ts'
 import { type Found, findStored, NotStored, withSmallBytes } from './stored-repos.ts'
 import { tarEnd, tarHeader, tarPadding } from './tar.ts'
@@ -48,7 +48,7 @@ export async function createBundle(config: Config, options: CreateOptions): Prom
   const { wanted, isMeant, withPrivate, signal } = options
   const layout = createLayout(config.cacheDir)
   await requireStore(layout)
-  const base = options.since === undefined ? undefined : await readManifest(await openSource(options.since))
+  const base = options.since === undefined ? undefined : await withSource(options.since, signal, readManifest)
   const there = new Map(base?.manifest.blobs.map(({ key, sizeBytes }) => [key, sizeBytes]))
   const found = await withTable(layout.facts, { readOnly: true }, (table) =>
     findStored(table, { config, wanted, isMeant, withPrivate }),

@@ -139,14 +139,17 @@ export class IntakeClient {
     try {
       const answer = await answered
       const { status, value } = await readAnswer(answer)
-      await sending
-      // It counts, whatever became of the bytes that it did not wait for.
-      if (status === 200) return value
+      if (status === 200) {
+        // It counts, whatever became of the bytes that it did not wait for.
+        await sending
+        return value
+      }
       const { error } = value
       const text = typeof error === 'string' && status !== 404 ? error : UNKNOWN
       throw status === 507 ? new StoreFull(text) : new Refused(text)
     } catch (error) {
-      await sending
+      // The body is not waited for: its next piece may never come.
+      outgoing.destroy()
       if (error instanceof Refused) throw error
       if (own !== undefined) throw own as Error
       this.#signal.throwIfAborted()

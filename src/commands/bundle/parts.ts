@@ -5,8 +5,9 @@ import { fstatSync, fsync, writeFile } from 'node:fs'
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { atDisk, DiskFailure, diskCode } from '../../disk-errors.ts'
+import { atDisk } from '../../disk-errors.ts'
 import { errorCode, ifThere } from '../../store/atomic.ts'
+import { unlessAborted } from '../endless-calls.ts'
 
 const UNFINISHED = '.unfinished'
 /** `-` stands for stdout or stdin. */
@@ -213,23 +214,36 @@ async function partsOf(file: string): Promise<readonly string[]> {
   return numbers.map((number) => partName(file, number))
 }
 
-/** The bytes of a bundle. It rejects with DiskFailure. A reader that stops early must call `return`, or files stay open. */
-export type BundleSource = AsyncGenerator<Buffer, void, undefined>
+/** The bytes of a bundle. It rejects with DiskFailure, and with the reason of the signal, also while its medium gives no more bytes. */
+type BundleSource = AsyncGenerator<Buffer, void, undefined>
 
 /**
- * Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle and DiskFailure. If root
- * runs this process, all parts are opened now: it may act as another user later, who may not read them (act-as.ts).
+ * Settles as `work` does, which gets the bytes of a bundle: of a file, of all parts of which one is named, or of stdin. Rejects with
+ * UnusableBundle and DiskFailure as well. If root runs this process, all parts are opened first: it may act as another user later, who may
+ * not read them (act-as.ts).
  */
-export function openSource(file: string): Promise<BundleSource> {
-  if (file === STANDARD) return Promise.resolve(readStandard())
-  return reading(file, () => openFiles(file))
+export async function withSource<T>(
+  file: string,
+  signal: AbortSignal,
+  work: (source: BundleSource) => Promise<T>,
+): Promise<T> {
+  const ended = new AbortController()
+  const either = AbortSignal.any([signal, ended.signal])
+  const source =
+    file === STANDARD ? readStandard(either) : await reading(file, either, () => openFiles(file, either))
+  try {
+    return await work(source)
+  } finally {
+    ended.abort()
+    void source.return(undefined).catch(() => undefined)
+  }
 }
 
-function reading<T>(file: string, work: () => Promise<T>): Promise<T> {
-  return atDisk(`the bundle ${file} cannot be read`, work)
+function reading<T>(file: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  return atDisk(`the bundle ${file} cannot be read`, () => unlessAborted(signal, work))
 }
 
-async function openFiles(file: string): Promise<BundleSource> {
+async function openFiles(file: string, signal: AbortSignal): Promise<BundleSource> {
   const whole = file.replace(/\.\d{3}$/, '')
   const there = await ifThere(stat(file))
   const parts = there === undefined || whole !== file ? await partsOf(whole) : []
@@ -240,47 +254,56 @@ async function openFiles(file: string): Promise<BundleSource> {
   try {
     if (process.geteuid?.() === 0) for (const one of files) opened.push(await open(one))
   } catch (error) {
-    await closeAll(opened)
+    closeAll(opened)
     throw error
   }
-  return readAll(files, opened)
+  return readAll(files, opened, signal)
 }
 
 /** Closes those that were opened. */
-async function* readAll(files: readonly string[], opened: readonly FileHandle[]): BundleSource {
+async function* readAll(
+  files: readonly string[],
+  opened: readonly FileHandle[],
+  signal: AbortSignal,
+): BundleSource {
   try {
     for (const [index, file] of files.entries()) {
-      const handle = opened[index] ?? (await reading(file, () => open(file)))
-      yield* readOne(file, handle)
+      const handle = opened[index] ?? (await reading(file, signal, () => open(file)))
+      yield* readOne(file, handle, signal)
     }
   } finally {
-    await closeAll(opened)
+    closeAll(opened)
   }
 }
 
-async function* readOne(file: string, handle: FileHandle): BundleSource {
+async function* readOne(file: string, handle: FileHandle, signal: AbortSignal): BundleSource {
   try {
     for (;;) {
-      const { bytesRead, buffer } = await reading(file, () =>
+      const { bytesRead, buffer } = await reading(file, signal, () =>
         handle.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES),
       )
       if (bytesRead === 0) return
       yield buffer.subarray(0, bytesRead)
     }
   } finally {
-    await handle.close()
+    closeAll([handle])
   }
 }
 
-/** Closing a closed handle does nothing. */
-async function closeAll(handles: readonly FileHandle[]): Promise<void> {
-  for (const handle of handles) await handle.close().catch(() => undefined)
+/** Closing a closed handle does nothing. It is not waited for: a handle closes when its last read has returned. */
+function closeAll(handles: readonly FileHandle[]): void {
+  for (const handle of handles) void handle.close().catch(() => undefined)
 }
 
-async function* readStandard(): BundleSource {
+async function* readStandard(signal: AbortSignal): BundleSource {
+  const chunks = process.stdin.iterator() as AsyncIterator<Buffer, void>
   try {
-    for await (const chunk of process.stdin) yield chunk as Buffer
-  } catch (error) {
-    throw diskCode(error) === undefined ? error : new DiskFailure('the bundle on stdin cannot be read', error)
+    for (;;) {
+      const next = await reading('on stdin', signal, () => chunks.next())
+      if (next.done === true) return
+      yield next.value
+    }
+  } finally {
+    process.stdin.destroy()
   }
 }

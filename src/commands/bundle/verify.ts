@@ -5,22 +5,16 @@ import { Verifier } from '../../store/digest.ts'
 import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural, printable } from '../store-output.ts'
 import type { BundledFile } from './manifest.ts'
-import { openSource } from './parts.ts'
+import { withSource } from './parts.ts'
 import { type Expected, expectedMembers, type OpenBundle, openBundle, sizeOf } from './read.ts'
 import { BadArchive, type Member } from './tar.ts'
 
 /**
- * Prints what it has found. Resolves with whether the bundle is whole and right. Rejects with UnusableBundle, BadArchive and
- * DiskFailure.
+ * Prints what it has found. Resolves with whether the bundle is whole and right. Rejects with UnusableBundle, BadArchive, DiskFailure,
+ * and the reason of the signal.
  */
-export async function verifyBundle(file: string, signal: AbortSignal): Promise<boolean> {
-  const source = await openSource(file)
-  try {
-    return await verify(await openBundle(source), signal)
-  } finally {
-    // Not waited for: a read of a pipe may never end.
-    void source.return(undefined).catch(() => undefined)
-  }
+export function verifyBundle(file: string, signal: AbortSignal): Promise<boolean> {
+  return withSource(file, signal, async (source) => verify(await openBundle(source), signal))
 }
 
 async function verify({ name, head, manifest, members }: OpenBundle, signal: AbortSignal): Promise<boolean> {

@@ -10,6 +10,7 @@ import { fileItem, withDirectories } from '../../mirror/documents/compose.ts'
 import { errorCode } from '../../store/atomic.ts'
 import { type BlobKey, hasDigest } from '../../store/digest.ts'
 import { type Blob, type IntakeClient, Refused, StoreFull } from '../bundle/intake-client.ts'
+import { leave, unlessAborted } from '../endless-calls.ts'
 import type { ControlClient } from '../prefetch/control-client.ts'
 import { type FileResult, runJob } from '../prefetch/job.ts'
 import type { FoundFile, Snapshot, TreeEntry } from './scan.ts'
@@ -156,7 +157,7 @@ async function importVouched(
   options: ImportOptions,
 ): Promise<ImportedSnapshot> {
   const { repo, commit, files, refs, tree } = snapshot
-  const { intake, dryRun } = options
+  const { intake, dryRun, signal } = options
   const entries = new Map(tree?.map((entry) => [entry.path, entry]))
   const results: ImportedFile[] = []
   const wanted: (TreeEntry & { readonly found: FoundFile })[] = []
@@ -168,7 +169,8 @@ async function importVouched(
       results.push({ path, sizeBytes: 0, state: 'refused', reason })
       continue
     }
-    const sizeBytes = entries.get(path)?.sizeBytes ?? (await sizeOf(found.file)) ?? 0
+    const sizeBytes =
+      entries.get(path)?.sizeBytes ?? (await unlessAborted(signal, () => sizeOf(found.file))) ?? 0
     wanted.push({ path, found, key, sizeBytes })
   }
   const missing = await missingOf(wanted, options)
@@ -241,13 +243,16 @@ async function missingOf(blobs: readonly Blob[], { intake, dryRun }: ImportOptio
 async function bring(
   { file }: FoundFile,
   blob: Blob,
-  { intake, dryRun, say, missing }: ImportOptions & { readonly missing: Set<BlobKey> },
+  { intake, dryRun, say, signal, missing }: ImportOptions & { readonly missing: Set<BlobKey> },
 ): Promise<Pick<ImportedFile, 'state' | 'reason'>> {
   const refused = (reason: string) => ({ state: 'refused', reason }) as const
   let handle: FileHandle | undefined
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-    const found = await handle.stat()
+    const opened = await unlessAborted(signal, () =>
+      open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
+    )
+    handle = opened
+    const found = await unlessAborted(signal, () => opened.stat())
     if (!found.isFile()) return refused('it is no regular file')
     if (found.size !== blob.sizeBytes)
       return refused(
@@ -259,7 +264,7 @@ async function bring(
     if (!missing.has(blob.key)) return { state: 'stored' }
     if (dryRun) return { state: 'imported' }
     if (found.size > READ_BYTES * 64) say(`importing ${file}`)
-    await intake.send('blob', blob, bytesOf(handle))
+    await intake.send('blob', blob, bytesOf(opened))
     missing.delete(blob.key)
     return { state: 'imported' }
   } catch (error) {
@@ -270,7 +275,8 @@ async function bring(
     if (code === undefined || !FILE_ERRORS.has(code)) throw error
     return refused(`it cannot be read (${code})`)
   } finally {
-    await handle?.close()
+    // A read that never returns would keep the handle from closing.
+    if (handle !== undefined) leave(handle.close())
   }
 }
 

@@ -16,14 +16,14 @@ async function clientOf(behave: (server: Server) => void): Promise<IntakeClient>
   return clientAt(server)
 }
 
-async function clientAt(server: Server): Promise<IntakeClient> {
+async function clientAt(server: Server, signal = new AbortController().signal): Promise<IntakeClient> {
   const folder = await mkdtemp(join(tmpdir(), 'hubmirror-intake-'))
   await new Promise<void>((resolve) => server.listen(join(folder, 'socket'), resolve))
   onTestFinished(async () => {
     server.close()
     await rm(folder, { recursive: true, force: true })
   })
-  return new IntakeClient(join(folder, 'socket'), new AbortController().signal)
+  return new IntakeClient(join(folder, 'socket'), signal)
 }
 
 /** A client of a mirror that gives these answers, one after the other. */
@@ -59,6 +59,33 @@ it('says what was wrong with the bytes when their source fails', async () => {
     throw new Error('the medium is gone')
   })()
   await expect(client.send('blob', {}, broken)).rejects.toThrow('the medium is gone')
+})
+
+/** A body whose medium stalls behind the first piece. */
+async function* stalled(): AsyncGenerator<Buffer, void, undefined> {
+  yield Buffer.alloc(10)
+  await new Promise(() => undefined)
+}
+
+it('does not wait for a stalled body after the mirror has stopped, has refused it, or the command was interrupted', async () => {
+  const stopped = await clientOf((server) =>
+    server.on('connection', (socket) => socket.resume().once('data', () => socket.destroy())),
+  )
+  await expect(stopped.send('blob', {}, stalled())).rejects.toThrow(MirrorGone)
+  const refusing = await clientAt(
+    createHttpServer((request, response) => {
+      request.once('data', () =>
+        response.writeHead(507, { connection: 'close' }).end(JSON.stringify({ error: 'the store is full' })),
+      )
+    }),
+  )
+  await expect(refusing.send('blob', {}, stalled())).rejects.toThrow(new StoreFull('the store is full'))
+  const interrupted = new AbortController()
+  const waiting = await clientAt(
+    createHttpServer((request) => request.once('data', () => interrupted.abort(new Error('Ctrl-C')))),
+    interrupted.signal,
+  )
+  await expect(waiting.send('blob', {}, stalled())).rejects.toThrow('Ctrl-C')
 })
 
 const BLOBS = [1, 2, 3].map((sizeBytes) => ({
