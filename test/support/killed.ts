@@ -190,9 +190,10 @@ export async function openKilled(
       await rm(store, { recursive: true })
       await cp(at('copy'), store, { recursive: true })
     },
-    /** That store has no wrong byte, and an offline mirror on it serves what it should. */
+    /** That store has no wrong byte, nothing unfinished if `isWhole`, and an offline mirror on it serves what it should. */
     async expectStore(isWhole: boolean) {
-      await checkStore(store, model)
+      const { partials } = await checkStore(store, model)
+      if (isWhole) expect([...partials.keys()]).toEqual([])
       const mirror = await sides.openThere({ auditLog: { kind: 'file', path: at('audit.log') } })
       await expectServed(mirror.url, scene, { isWhole })
       await mirror.close({ keepDir: true })

@@ -1,24 +1,43 @@
-// `bundle load` into a running mirror: the command or the mirror is killed in the middle. What was there before is served, all of
-// a new repo is shown or nothing, and the same command completes.
+// `bundle load`, `import` and `prefetch` beside a running mirror: the command or the mirror is killed in the middle. What was there
+// before is served, all of a new repo is shown or nothing, and the same command completes.
 
 import { expect, it } from 'vitest'
-import { expectServed, inRounds, openKilled } from '../../support/killed.ts'
+import { expectFiles, expectServed, inRounds, openKilled } from '../../support/killed.ts'
 import { startChild } from '../../support/process.ts'
-import { start } from '../../support/run-cli.ts'
+import { run, start } from '../../support/run-cli.ts'
 
-it.each(['command', 'mirror'] as const)(
-  'bundle load loses nothing when the %s is killed, and completes when it is run again',
-  async (victim) => {
+type Opened = Awaited<ReturnType<typeof openKilled>>
+
+/** What a command reads is made first. */
+const COMMANDS = {
+  'bundle load': async (sides: Opened) => {
+    await sides.done(sides.here('create', sides.at('many.tar'), 'acme/many'))
+    return ['bundle', 'load', sides.at('many.tar')]
+  },
+  import: async (sides: Opened) => {
+    await sides.done(run(['export', 'acme/many', sides.at('hub')], sides.hereEnv))
+    return ['import', sides.at('hub'), '--public', '--whole']
+  },
+} as const
+
+it.each([
+  ['bundle load', 'command'],
+  ['bundle load', 'mirror'],
+  ['import', 'command'],
+  ['import', 'mirror'],
+] as const)(
+  '%s loses nothing when the %s is killed, and completes when it is run again',
+  async (name, victim) => {
     const sides = await openKilled()
     const { scene, at, thereEnv } = sides
     await sides.makeStore()
-    await sides.done(sides.here('create', at('many.tar'), 'acme/many'))
+    const args = await COMMANDS[name](sides)
     const open = () => startChild({ hub: scene.hub, cacheDir: at('store'), env: thereEnv })
     let mirror = await open()
     try {
-      await inRounds(`kill the ${victim} of load`, {
+      await inRounds(`kill the ${victim} of ${name}`, {
         written: sides.written,
-        begin: () => Promise.resolve(start(['bundle', 'load', at('many.tar')], thereEnv)),
+        begin: () => Promise.resolve(start(args, thereEnv)),
         ...(victim === 'mirror' && { kill: () => mirror.kill('SIGKILL') }),
         async check({ status, stderr }) {
           if (victim === 'mirror') {
@@ -30,7 +49,7 @@ it.each(['command', 'mirror'] as const)(
           await expectServed(mirror.url, scene, { isWhole: status === 0 })
         },
         async complete() {
-          await sides.done(sides.there('load', at('many.tar')))
+          await sides.done(run(args, thereEnv))
           await expectServed(mirror.url, scene, { isWhole: true })
           await sides.expectVerified()
           await mirror.stop()
@@ -44,3 +63,35 @@ it.each(['command', 'mirror'] as const)(
     }
   },
 )
+
+it('prefetch loses nothing when the command is killed, and completes when it is run again', async () => {
+  const sides = await openKilled()
+  const { scene, at } = sides
+  await sides.makeStore()
+  const env = { ...sides.thereEnv, HUBMIRROR_OFFLINE: 'off' }
+  const args = ['prefetch', 'acme/many']
+  const open = () => startChild({ hub: scene.hub, cacheDir: at('store'), env })
+  let mirror = await open()
+  // Slow enough for the rounds to meet the middle of files.
+  scene.hub.bytesPerSecond = 8_000_000
+  try {
+    await inRounds('kill the command of prefetch', {
+      written: sides.written,
+      begin: () => Promise.resolve(start(args, env)),
+      async check({ status }) {
+        expect([0, null]).toContain(status)
+        await expectFiles(mirror.url, scene, 'acme/before')
+      },
+      async complete() {
+        await sides.done(run(args, env))
+        await sides.expectVerified()
+        await mirror.stop()
+        await sides.expectStore(true)
+        await sides.resetStore()
+        mirror = await open()
+      },
+    })
+  } finally {
+    await mirror.stop()
+  }
+})
