@@ -190,11 +190,6 @@ export class Pins {
     return files.filter(({ key }) => !this.isStored(key)).length
   }
 
-  /** How many runs for a pin have failed since the last good one. */
-  failuresOf(pin: Pin): number {
-    return this.#runOf(pin).failures
-  }
-
   /** The pin to look at next, and in how many ms; 0 is now. Undefined if there are no pins. */
   next(): { readonly pin: Pin; readonly inMs: number } | undefined {
     const now = this.#options.monotonic()
@@ -311,9 +306,10 @@ export class Pins {
     this.#options.observer.pinsChanged({ pins: pins.length, behind, keptBytes, missingBytes })
   }
 
-  /** Resolves when what is kept has been written, or could not be. */
+  /** Writes what waits to be written, and once more what could not be. Resolves when that is done, or has failed. */
   async close(): Promise<void> {
-    await (this.#laterNote === undefined ? this.#writing : this.#write()).catch(() => undefined)
+    await this.#writing.catch(() => undefined)
+    if (this.#laterNote !== undefined || this.#hasFailed) await this.#write().catch(() => undefined)
   }
 
   #runOf(pin: Pin): Run {

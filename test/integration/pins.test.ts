@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { FAILURES_IN_A_ROW } from '../../src/commands/prefetch/attempts.ts'
 import { lfs } from '../hub-simulator/repos.ts'
 import { LARGE_BYTES } from '../support/mirror-world.ts'
 import { openPinned, type PinsScene, withoutWaits } from '../support/pins.ts'
@@ -256,6 +257,24 @@ describe('a mirror that cannot fetch', () => {
     scene.clock.advance(61_000)
     const { at } = await scene.ended(({ at: found }) => found.length > 0)
     expect(at.map(({ revision }) => revision)).toEqual(names.slice(11))
+  })
+
+  it('gets to each revision, although the files of the first one always fail', async () => {
+    // As many as may fail in a row: a step of so many would always begin with the first.
+    const names = Array.from({ length: FAILURES_IN_A_ROW }, (_, index) => `r${index}`)
+    const scene = await openPinned(`pins:\n  - {repo: acme/many, revisions: [${names.join(', ')}]}\n`)
+    const model = scene.world.model('acme/many')
+    for (const name of names.slice(1)) model.branch(name, model.commit({ 'config.json': name }))
+    const bad = Array.from({ length: 2 * FAILURES_IN_A_ROW }, (_, seed) => lfs({ sizeBytes: 1_000, seed }))
+    model.branch('r0', model.commit(Object.fromEntries(bad.map((file, index) => [`bad-${index}.bin`, file]))))
+    scene.hub.faults.add({ where: 'hub', match: /bad-/, times: 1_000, status: { code: 503 } })
+    await scene.begin(withoutWaits())
+    const { at } = await scene.ended(({ reason }) => reason === 'failed' || reason === 'hub-away')
+    expect(at.map(({ revision }) => revision)).toEqual(['r0'])
+    scene.clock.advance(61_000)
+    const next = await scene.ended(({ at: found }) => found.length === names.length)
+    const missing = next.at.map(({ revision, missing }) => [revision, missing.files])
+    expect(missing).toEqual(names.map((name) => [name, name === 'r0' ? bad.length : 0]))
   })
 
   it('leaves the last tenth of the quota to clients, and says when it goes on', async () => {

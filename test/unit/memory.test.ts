@@ -99,6 +99,7 @@ describe('the source', () => {
       'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
       'mirror/files/listed-files.ts #first': 'requests under way',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',
+      'commands/pins/reconciler.ts #reached': 'a WeakMap',
       'commands/bundle/manifest.ts #repos': 'rows of a manifest, which has at most MAX_MANIFEST_BYTES',
       'commands/bundle/manifest.ts #sizes': 'rows of a manifest, which has at most MAX_MANIFEST_BYTES',
       'commands/bundle/stored-repos.ts #repos': 'repos of the command line',

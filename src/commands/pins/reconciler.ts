@@ -70,6 +70,8 @@ class Reconciler {
   readonly #client: ControlClient
   readonly #clock: PaceClock
   readonly #pace: Pace
+  /** How many revisions the runs for a pin have come to since the last good one; the next run goes on behind them. */
+  readonly #reached = new WeakMap<Pin, number>()
   #wake = (): void => undefined
 
   constructor(options: ReconcilerOptions, signal: AbortSignal) {
@@ -137,8 +139,10 @@ class Reconciler {
     const revisions = await this.#revisions(pin, { attempts, signal })
     if ('trouble' in revisions) return revisions
     const ends: End[] = []
-    for (const revision of this.#inTurn(pin, revisions)) {
+    const reached = this.#reached.get(pin) ?? 0
+    for (const revision of startingAt(reached, revisions)) {
       if (attempts.hasFailed) break
+      const visits = Math.floor((reached + ends.length) / revisions.length)
       const [result] = await runJob({
         client: this.#client,
         wanted: [{ repo: pin.repo, revision }],
@@ -150,12 +154,14 @@ class Reconciler {
         endsWithoutSpace: true,
         isRepeated: true,
         attempts,
-        onListed: (plan) => this.#toFetch(pin, revision, plan),
+        onListed: (plan) => this.#toFetch(pin, plan, visits),
       })
       if (result !== undefined) ends.push(endOf(result))
     }
     // The first that says something: later revisions often fail for the same reason.
     const bad = ends.find(({ trouble }) => trouble !== undefined)
+    if (bad === undefined) this.#reached.delete(pin)
+    else this.#reached.set(pin, reached + ends.length)
     const mayRetry = ends.some((end) => end.mayRetry)
     if (!offline) return { trouble: bad?.trouble, mayRetry }
     const isMissing = pins.missingOf(pin) > 0 || bad !== undefined
@@ -196,8 +202,15 @@ class Reconciler {
     return { trouble: { reason: 'failed', message }, mayRetry: false }
   }
 
-  /** Keeps the files of a commit from now on. Resolves with those that are missing and have room. */
-  async #toFetch(pin: Pin, revision: string, { commit, files }: Plan): Promise<readonly ListedFile[]> {
+  /**
+   * Keeps the files of a commit from now on. Resolves with those that are missing and have room. After `visits` runs that failed, those
+   * come first which these runs may have left: what always fails must not hold up the rest.
+   */
+  async #toFetch(
+    pin: Pin,
+    { revision, commit, files }: Plan,
+    visits: number,
+  ): Promise<readonly ListedFile[]> {
     const { pins, offline } = this.#options
     if (files.length > MAX_FILES)
       throw new NoListing(`it means ${files.length} files, and at most ${MAX_FILES} can be pinned at once`)
@@ -208,14 +221,15 @@ class Reconciler {
       if (key === undefined) return true
       return sizeBytes > 0 && pins.keys.has(key) && !pins.isStored(key)
     })
-    return this.#inTurn(pin, lacking)
+    // A run tries at least so many: they are begun at once.
+    return startingAt(visits * FAILURES_IN_A_ROW, lacking)
   }
+}
 
-  /** After failed runs, those first of which the run before was not reached: what always fails must not hold up the rest. */
-  #inTurn<T>(pin: Pin, items: readonly T[]): readonly T[] {
-    const start = (this.#options.pins.failuresOf(pin) * FAILURES_IN_A_ROW) % Math.max(1, items.length)
-    return [...items.slice(start), ...items.slice(0, start)]
-  }
+/** All of them, first that at `index`, which counts on from the last to the first. */
+function startingAt<T>(index: number, items: readonly T[]): readonly T[] {
+  const start = index % Math.max(1, items.length)
+  return [...items.slice(start), ...items.slice(0, start)]
 }
 
 /** Why a run has failed. An error of the disk is one of the store: what is kept is noted there. */

@@ -151,6 +151,15 @@ it('a look at the same commit writes what could not be written before, or fails 
   expect(await readPinnedCommits(cacheDir)).toMatchObject({ size: 1 })
 })
 
+it('what could not be written is tried once more when the mirror stops', async () => {
+  const { pins, cacheDir, list } = await open('pins:\n  - repo: acme/one\n')
+  const allow = await refuseNotes(cacheDir)
+  await expect(list(0, { 1: 10 })).rejects.toMatchObject({ syscall: 'rename' })
+  await allow()
+  await pins.close()
+  expect(await readPinnedCommits(cacheDir)).toMatchObject({ size: 1 })
+})
+
 it('a note that was put off and could not be written is written later, without a look at the Hub', async () => {
   const { pins, cacheDir, list } = await open('pins:\n  - repo: acme/one\n  - repo: acme/two\n')
   const many = Object.fromEntries(Array.from({ length: 1_500 }, (_, index) => [index, 10]))
