@@ -24,7 +24,7 @@ export type Wish = 'store' | 'look'
 
 /**
  * On the control socket, a request has it with the value `spare` if it must leave the last tenth of the Hub's quota for clients. An
- * answer has it with the value `left` if that is why it is none.
+ * answer has it with the value `left` if the request was refused for that reason.
  */
 export const QUOTA_FIELD = 'x-hubmirror-quota'
 

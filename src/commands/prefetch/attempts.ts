@@ -17,7 +17,7 @@ export interface Attempt<T> extends Again {
   readonly value: T
 }
 
-/** Gets a line about a wait that is long, and why it is. */
+/** Called with a line about a long wait, and with the reason for the wait. */
 type Say = (line: string, reason: 'rate-limit' | 'quota') => void
 
 /** Counts failures for all that is asked by one command, or by one run for a pin. */

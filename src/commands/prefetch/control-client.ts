@@ -176,7 +176,7 @@ export function refusalText({ status, headers, text }: Reply): string {
   return typeof error === 'string' && error !== '' ? error : `the answer has the status ${status}`
 }
 
-/** What kind of refusal an answer is, by its status unless the quota is spared. */
+/** What kind of refusal an answer is. `quota`: the rest of the Hub's quota is left for clients. All others follow from the status. */
 export type RefusalKind = 'rate-limit' | 'quota' | 'refused' | 'hub-away' | 'failed'
 
 /** What a status other than 200 says of the Hub, or of the repo. */

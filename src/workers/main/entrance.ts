@@ -102,8 +102,11 @@ export async function listenByWorkers(
       async close() {
         await pool.drain()
         // Before the app closes, which takes time: a signal that ends this process at once leaves nothing behind then.
-        removePrivateSocket(socket.path)
-        await app.close()
+        try {
+          removePrivateSocket(socket.path)
+        } finally {
+          await app.close()
+        }
       },
       cut: () => pool.cut(),
     }
