@@ -184,6 +184,9 @@ describe('a run for a pin', () => {
     }
     expect(Date.parse(await done())).toBeGreaterThan(inFiveHours)
     expect(asked()).toBe(1)
+    // The mirror must not close in the middle of the run for the other pin.
+    const reasons = () => scene.report().pins.map(({ reason }) => reason)
+    await expect.poll(reasons, { timeout: 20_000 }).not.toContain('waiting')
   })
 
   it('ends when no pin wants the same any more', async () => {
