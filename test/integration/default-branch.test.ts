@@ -68,3 +68,26 @@ it('moves at once when main is seen to have moved', async () => {
   expect((await seen(scene, main))[1]).toBe(next)
   expect((await seen(scene, head))[1]).toBe(next)
 })
+
+/** As @huggingface/hub asks. Some of the fields belong to the commit, and no other answer here has them. */
+const FIELDS = '?expand=pipeline_tag&expand=lastModified&expand=likes&expand=sha'
+
+it('and any other name of the commit are described offline by what was asked for one of them', async () => {
+  const scene = await openScene()
+  const model = scene.world.model('acme/open')
+  const first = model.resolve('main')?.id ?? ''
+  model.tag('v1', first)
+  model.commit({ 'config.json': '{"v":3}' })
+  await scene.ask(infoOf('models', 'acme/open', 'main'))
+  const right = await scene.ask(infoOf('models', 'acme/open', 'v1') + FIELDS)
+  expect(JSON.parse(right.body.toString())).toMatchObject({ sha: first, lastModified: expect.any(String) })
+  await scene.restart({ offline: true })
+  for (const revision of ['v1', first]) {
+    const { status, headers, body } = await scene.ask(infoOf('models', 'acme/open', revision) + FIELDS)
+    expect([status, JSON.parse(body.toString())]).toEqual([200, JSON.parse(right.body.toString())])
+    expect(headers['x-repo-commit']).toBe(right.headers['x-repo-commit'])
+  }
+  // Nothing says that there is such a commit.
+  const { status } = await scene.ask(`/api/models/acme/open/revision/${'0'.repeat(40)}${FIELDS}`)
+  expect(status).toBe(404)
+})

@@ -140,7 +140,9 @@ export class Implied {
    */
   async ofRepo(repo: Repo): Promise<Info> {
     const commit = await this.commitOf(repo, 'main')
-    const info = (commit && (await this.#infoAt(repo, commit, 'main'))?.value) ?? (await this.#anyInfo(repo))
+    const info =
+      (commit && (await this.#infoAt(repo, commit, { revision: 'main' }))?.value) ??
+      (await this.#anyInfo(repo))
     const { name = repo.id } = await this.#metadata.repos.traits(repo)
     return info ?? composeBareInfo(repo, name, commit)
   }
@@ -154,7 +156,7 @@ export class Implied {
   ): Promise<boolean | undefined> {
     const items = await this.#treeOf(repo, commit)
     if (items !== undefined) return items.some((item) => item.type === 'file' && item.path === path)
-    const info = await this.#infoAt(repo, commit, revision)
+    const info = await this.#infoAt(repo, commit, { revision })
     return info && siblingsOf(info.value)?.some(({ rfilename }) => rfilename === path)
   }
 
@@ -209,6 +211,10 @@ export class Implied {
     const question = readInfoQuestion(query)
     const commit = question && (await this.commitOf(repo, revision))
     if (commit === undefined || question === undefined) return undefined
+    // The same question may have been answered for another name of the commit, with fields that no other answer has.
+    const asked = route.target.slice(splitTarget(route.target).path.length)
+    const same = await this.#infoAt(repo, commit, { revision, queries: [asked] })
+    if (same !== undefined) return answer(same.value, commitHeaders(same.headers, commit))
     const facts = await this.#commit(repo, commit, { revision, needsItems: question.blobs })
     // Nothing shows that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
@@ -248,7 +254,7 @@ export class Implied {
     { path, revision }: { readonly path: string; readonly revision: string },
   ): Promise<DocumentFact | undefined> {
     if (path === '') return undefined
-    const info = await this.#infoAt(repo, commit, revision)
+    const info = await this.#infoAt(repo, commit, { revision })
     const siblings = info && siblingsOf(info.value)
     const isThere = siblings?.some(({ rfilename }) => rfilename.startsWith(`${path}/`))
     return isThere === false ? absent(commit) : undefined
@@ -300,7 +306,7 @@ export class Implied {
     commit: CommitHash,
     about: { readonly revision: string; readonly needsItems: boolean },
   ): Promise<CommitFacts> {
-    const found = await this.#infoAt(repo, commit, about.revision)
+    const found = await this.#infoAt(repo, commit, about)
     const info = found?.value
     const items =
       (await this.#treeOf(repo, commit)) ??
@@ -309,17 +315,17 @@ export class Implied {
     return { info, other, items, headers: commitHeaders(found?.headers, commit) }
   }
 
-  /** An info that names this commit. */
+  /** An info that names this commit, stored under one of `queries`. */
   async #infoAt(
     repo: Repo,
     commit: CommitHash,
-    revision: string,
+    { revision, queries = INFOS }: { readonly revision: string; readonly queries?: readonly string[] },
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
     const seen = (await this.#metadata.refs.revisions(repo)).slice(0, MAX_REVISIONS)
     const revisions = new Set([commit, revision, 'main', DEFAULT_BRANCH, ...seen])
     const paths = [...revisions].map((name) => `${apiPath(repo)}/revision/${encodeSegment(name)}`)
     for (const path of [...paths, apiPath(repo)]) {
-      for (const query of INFOS) {
+      for (const query of queries) {
         const stored = await this.#storedInfo(path + query)
         if (stored?.value['sha'] === commit) return stored
       }
