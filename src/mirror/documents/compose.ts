@@ -301,6 +301,9 @@ const TOLD_UNASKED: ReadonlySet<string> = new Set(
   ].flat(),
 )
 
+/** What the Hub leaves out of the info of many repos, so that clients read an info without it. */
+const OFTEN_ABSENT = 'pipeline_tag'
+
 /** What is known of a repo at one commit. */
 export interface InfoFacts {
   readonly repo: Repo
@@ -313,6 +316,8 @@ export interface InfoFacts {
   readonly other: Info | undefined
   /** The whole recursive listing of this commit. */
   readonly items: readonly TreeItem[] | undefined
+  /** When the commit was made, in the form of the Hub. */
+  readonly madeAt?: string | undefined
 }
 
 /** What a client asks of an info. */
@@ -339,18 +344,19 @@ export function readInfoQuestion(query: URLSearchParams): InfoQuestion | undefin
  * commits share, the commit and its files. Undefined when the request names a field that is not known.
  */
 export function composeInfo(facts: InfoFacts, { blobs, fields }: InfoQuestion): Info | undefined {
-  const { info, commit } = facts
+  const { info, commit, madeAt } = facts
   const whole = info ?? partialInfo(facts)
   const siblings = composeSiblings(facts, blobs)
   if (siblings === undefined && (fields === undefined || fields.includes('siblings'))) return undefined
   const composed: Info = {
     ...whole,
+    ...(madeAt === undefined ? {} : { lastModified: madeAt }),
     sha: commit,
     ...(siblings === undefined ? {} : { siblings }),
   }
   if (fields === undefined) return composed
   const isTold = (field: string): boolean =>
-    Object.hasOwn(composed, field) || (info !== undefined && TOLD_UNASKED.has(field))
+    Object.hasOwn(composed, field) || (info === undefined ? field === OFTEN_ABSENT : TOLD_UNASKED.has(field))
   if (!fields.every(isTold)) return undefined
   const wanted = new Set(['_id', 'id', ...fields])
   return Object.fromEntries(Object.entries(composed).filter(([name]) => wanted.has(name)))

@@ -57,6 +57,8 @@ interface Listing {
 
 /** The name that huggingface.js uses for the default branch. Infos are stored under it, and earlier versions stored refs under it. */
 const DEFAULT_BRANCH = 'HEAD'
+/** The first one of a list of commits. */
+const NEWEST = { skip: 0, count: 1 }
 const JSON_TYPE = 'application/json; charset=utf-8'
 /** A listing of more pages than this is not put together. */
 const MAX_PAGES = 500
@@ -219,7 +221,8 @@ export class Implied {
     // Nothing shows that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
     const { name = repo.id } = await this.#metadata.repos.traits(repo)
-    const info = composeInfo({ repo, name, commit, ...facts }, question)
+    const cloned = facts.info === undefined ? await this.#cloned.commits(repo, commit, NEWEST) : undefined
+    const info = composeInfo({ repo, name, commit, madeAt: cloned?.items[0]?.date, ...facts }, question)
     return info && answer(info, facts.headers)
   }
 

@@ -149,6 +149,14 @@ it('an info is made from a listing alone, without invented fields', () => {
   }
   expect(fields('expand=likes&expand[]=sha')).toEqual({ id: 'org/name', likes: 7, sha: C })
   expect(fields('expand=tags')).toBeUndefined()
+  expect(fields('expand=lastModified')).toBeUndefined()
+  // Clients must expect that a repo has none.
+  expect(fields('expand=pipeline_tag&expand=sha')).toEqual({ id: 'org/name', sha: C })
+  const madeAt = '2025-01-02T03:04:05.000Z'
+  expect(composeInfo({ ...facts, madeAt }, { blobs: false, fields: ['lastModified'] })).toEqual({
+    id: 'org/name',
+    lastModified: madeAt,
+  })
   expect(fields('securityStatus=true')).toBeUndefined()
 })
 
