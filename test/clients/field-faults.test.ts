@@ -26,6 +26,7 @@ const NAMES = [
   'hf',
   'hf_transfer',
   'HfFileSystem',
+  'transformers 4',
   'transformers 5',
   'datasets, JSON',
   '@huggingface/hub',
@@ -218,6 +219,8 @@ const SILENT: ReadonlySet<string> = new Set([
   'hf-hub 0.5',
   'transformers.js in Node',
 ])
+/** Clients that try again after a 5xx, and then print its status and not the reason. */
+const SILENT_AFTER_RETRIES: ReadonlySet<string> = new Set(['transformers 4'])
 const STATUS_NAMES: Readonly<Record<number, string>> = {
   404: 'Could not locate file|errorCode=3',
   429: 'Too Many Requests',
@@ -227,7 +230,8 @@ const STATUS_NAMES: Readonly<Record<number, string>> = {
 
 /** Whether a client says why it was refused, as far as it says that at all. */
 function tells(client: Client, said: string, { words, status }: { words: RegExp; status: number }): boolean {
-  const isNamed = SILENT.has(client.name) && new RegExp(`${status}|${STATUS_NAMES[status]}`, 'i').test(said)
+  const isSilent = SILENT.has(client.name) || (status >= 500 && SILENT_AFTER_RETRIES.has(client.name))
+  const isNamed = isSilent && new RegExp(`${status}|${STATUS_NAMES[status]}`, 'i').test(said)
   return isNamed || words.test(said)
 }
 
