@@ -5,9 +5,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { lfs, type World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { ask, type Question } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
+import { gitClient, hasGit, whenStored } from '../support/git-client.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { type Child, startChild } from '../support/process.ts'
 import { whyNoStrace } from '../support/strace.ts'
@@ -15,13 +17,37 @@ import { childrenOf } from '../support/workers.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 const noStrace = await whyNoStrace()
+const ID = 'acme/open'
+const GGUF = 'acme/gguf'
+const DATASET = 'acme/table'
+/** At the host of HF_ENDPOINT with `datasets-server.` before it. */
+const AT_DATASETS_SERVER = { headers: { host: 'datasets-server.mirror.example:8080' } }
+const ABOUT_DATASET = ['parquet', 'info', 'splits', 'size', 'is-valid', 'statistics', 'croissant-crumbs']
+const OLLAMA = {
+  headers: { 'user-agent': 'ollama/0.9', accept: 'application/vnd.docker.distribution.manifest.v2+json' },
+}
 
 let hub: Hub
 let directory: string
 let child: Child | undefined
 
+/** With what the registry and the datasets-server describe. */
+function networkWorld(): World {
+  const world = mirrorWorld()
+  world
+    .model(GGUF)
+    .commit({ 'model-Q4_K_M.gguf': lfs({ sizeBytes: 70_000, seed: 8 }), 'README.md': '# gguf\n' })
+  world
+    .dataset(DATASET)
+    .commit(
+      { 'default/train/0000.parquet': lfs({ sizeBytes: 1_000, seed: 9 }) },
+      { branch: 'refs/convert/parquet' },
+    )
+  return world
+}
+
 beforeEach(async () => {
-  hub = await startHub({ world: mirrorWorld() })
+  hub = await startHub({ world: networkWorld() })
   directory = await mkdtemp(join(tmpdir(), 'hubmirror-network-'))
 })
 
@@ -42,7 +68,13 @@ async function start(env: Readonly<Record<string, string>>): Promise<Child> {
     hub,
     cacheDir: join(directory, 'store'),
     // Without HOME, the C library looks up the user, perhaps in a directory on the network.
-    env: { HOME: directory, HUBMIRROR_ORIGIN: origin.href, HUBMIRROR_CACHE_PRIVATE: 'on', ...env },
+    env: {
+      HOME: directory,
+      HUBMIRROR_ORIGIN: origin.href,
+      HUBMIRROR_DATASETS_SERVER: hub.datasetsServerUrl,
+      HUBMIRROR_CACHE_PRIVATE: 'on',
+      ...env,
+    },
     under: ['strace', '-f', '-o', join(directory, 'calls'), '-e', calls],
   })
   return child
@@ -70,14 +102,21 @@ async function stop({ pid, ended }: Child): Promise<string[]> {
   )
 }
 
-const ID = 'acme/open'
 const batch = (operation: string) =>
   JSON.stringify({ operation, transfers: ['basic'], objects: [{ oid: 'a'.repeat(64), size: 5 }] })
 
+interface Stored {
+  /** The newest one. */
+  readonly commit: string
+  /** The sha256 of a blob of the registry. */
+  readonly gguf: string
+}
+
 /** The work of clients: what is stored, and what is not. */
-function questions(
-  commit: string,
-): readonly (readonly [target: string, stored: boolean, question?: Question])[] {
+function questions({
+  commit,
+  gguf,
+}: Stored): readonly (readonly [target: string, stored: boolean, question?: Question])[] {
   const paths = { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ paths: ['config.json'] }) }
   return [
     [`/api/models/${ID}`, true],
@@ -91,16 +130,23 @@ function questions(
     [`/${ID}/resolve/main/config.json`, true],
     [`/${ID}/resolve/${commit}/w.bin`, true],
     [`/${ID}/resolve/main/w.bin`, true, { headers: { range: 'bytes=5-14' } }],
+    [`/v2/${GGUF}/manifests/Q4_K_M`, true, OLLAMA],
+    [`/v2/${GGUF}/blobs/sha256:${gguf}`, true, { method: 'HEAD' }],
+    [`/v2/${GGUF}/blobs/sha256:${gguf}`, true],
+    [`/api/datasets/${DATASET}`, true],
+    ...ABOUT_DATASET.map((word) => [`/${word}?dataset=${DATASET}`, true, AT_DATASETS_SERVER] as const),
+    [`/first-rows?dataset=${DATASET}&config=default&split=train`, false, AT_DATASETS_SERVER],
+    ['/parquet?dataset=acme/data', false, AT_DATASETS_SERVER],
     [`/${ID}/resolve/main/none.txt`, false],
     ['/acme/secret/resolve/main/config.json', false, { token: TOKENS.alice }],
     ['/api/models/acme/secret', false, { token: TOKENS.alice }],
     ['/acme/unknown/resolve/main/config.json', false],
     ['/api/datasets/acme/data', false],
-    ['/api/datasets?search=data', false],
+    ['/api/spaces?search=demo', false],
     ['/api/whoami-v2', false, { token: TOKENS.alice }],
     ['/api/agent-harnesses', false],
-    [`/api/models/${ID}/commits/main`, false],
-    [`/${ID}/info/refs?service=git-upload-pack`, false],
+    ['/api/models/acme/odd/commits/main', false],
+    ['/acme/odd/info/refs?service=git-upload-pack', false],
     [
       `/${ID}.git/info/lfs/objects/batch`,
       false,
@@ -123,33 +169,48 @@ function questions(
   ]
 }
 
-async function fill(): Promise<string> {
+async function fill(): Promise<Stored> {
   const filler = await start({})
   const { url } = filler
-  const commit = hub.world.model(ID).resolve('main')?.id ?? ''
-  const wanted = questions(commit).filter(([, stored]) => stored)
-  for (const [target, , question] of wanted) await ask(url, target, question)
+  const main = (id: string) => hub.world.model(id).resolve('main')
+  const stored = {
+    commit: main(ID)?.id ?? '',
+    gguf: main(GGUF)?.files.get('model-Q4_K_M.gguf')?.lfs?.sha256 ?? '',
+  }
+  const wanted = questions(stored).filter(([, isStored]) => isStored)
+  for (const [target, , question] of wanted) {
+    const { status } = await ask(url, target, question)
+    expect([target, status < 300]).toEqual([target, true])
+  }
   await ask(url, '/acme/secret/resolve/main/config.json', { token: TOKENS.alice })
   await eventually(
     async () => (await ask(url, `/${ID}/resolve/main/w.bin`)).headers['x-cache'],
     (word) => word === 'HIT',
   )
+  await eventually(
+    async () => (await ask(url, `/v2/${GGUF}/blobs/sha256:${stored.gguf}`)).headers['x-cache'],
+    (word) => word === 'HIT',
+  )
+  if (hasGit) {
+    await (await gitClient()).ok(['clone', '--quiet', `${url}/${ID}`, 'first'])
+    await whenStored(join(directory, 'store'))
+  }
   const calls = await stop(filler)
   expect(
     calls.some((line) => line.includes('connect(')),
     'a connection is noticed',
   ).toBe(true)
-  return commit
+  return stored
 }
 
 describe.skipIf(noStrace !== undefined)('an offline mirror', () => {
   it.each([1, 2])('with %i processes for clients sends nothing to any other machine', async (workers) => {
-    const commit = await fill()
+    const stored = await fill()
     hub.ledger.clear()
     const mirror = await start({ HUBMIRROR_OFFLINE: 'on', HUBMIRROR_WORKERS: String(workers) })
-    for (const [target, stored, question] of questions(commit)) {
+    for (const [target, isStored, question] of questions(stored)) {
       const { status, headers } = await ask(mirror.url, target, question)
-      if (stored) expect([target, status < 300]).toEqual([target, true])
+      if (isStored) expect([target, status < 300]).toEqual([target, true])
       else {
         // 408, 429 and 5xx would be repeated.
         expect([target, status >= 400 && status < 500 && status !== 408 && status !== 429]).toEqual([
@@ -158,6 +219,11 @@ describe.skipIf(noStrace !== undefined)('an offline mirror', () => {
         ])
         expect([target, headers['x-error-message'] ?? '']).toEqual([target, expect.stringMatching(/\w+ \w+/)])
       }
+    }
+    if (hasGit) {
+      const client = await gitClient()
+      await client.ok(['clone', '--quiet', `${mirror.url}/${ID}`, 'away'])
+      expect(await client.ok(['rev-parse', 'HEAD'], 'away')).toBe(stored.commit)
     }
     for (const own of ['/healthz', '/readyz', '/metrics'])
       expect((await ask(mirror.url, own)).status).toBe(200)
