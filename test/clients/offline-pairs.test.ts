@@ -13,7 +13,7 @@ import { gitUser } from './support/git.ts'
 import { isLeftOut, needsTrust } from './support/place.ts'
 import { python } from './support/python.ts'
 import { run, runForJson } from './support/run.ts'
-import { digestsOf, expectManners, type Scene, useScene, useSharedScene } from './support/scene.ts'
+import { commitOf, digestsOf, expectManners, type Scene, useScene, useSharedScene } from './support/scene.ts'
 import { describeClient, isThere, nodeClients, pythonOf, rustClients, scriptPath } from './support/tools.ts'
 import { clientWorld } from './support/world.ts'
 
@@ -42,29 +42,51 @@ function idOf(name: string): string {
   return `acme/pairs-${name.replaceAll(/[^a-z0-9.]+/g, '-').replaceAll(/^-|-$/g, '')}`
 }
 
-/** Reads the whole repo. Resolves with the sha256 of each file, by its path. */
-type Read = (scene: Scene, id: string) => Promise<unknown>
+/** A repo for each of TAG_DOWNLOADERS, whose tag `v1` has other files than `main`. */
+function tagsWorld(): World {
+  const world = clientWorld()
+  for (const [index, id] of TAG_DOWNLOADERS.map(idOf).entries()) {
+    const model = world.model(id)
+    const first = model.commit({
+      '.gitattributes': `*.bin filter=lfs -text\n# ${id}\n`,
+      'config.json': `{"v1":"${id}"}\n`,
+      'nested/large.bin': lfs({ sizeBytes: 300_000, seed: 700 + index }),
+    })
+    model.tag('v1', first)
+    model.commit({
+      'config.json': `{"v2":"${id}"}\n`,
+      'nested/large.bin': lfs({ sizeBytes: 300_000, seed: 800 + index }),
+    })
+  }
+  return world
+}
+
+/** Reads the whole repo, at `main` unless a revision is given. Resolves with the sha256 of each file, by its path. */
+type Read = (scene: Scene, id: string, revision?: string) => Promise<unknown>
 
 const readByPython =
   (client: string): Read =>
-  async (scene, id) =>
-    ((await python(scene, client, 'snapshot.py', [id])) as { readonly files: unknown }).files
+  async (scene, id, revision) => {
+    const args = revision === undefined ? [id] : [id, revision]
+    return ((await python(scene, client, 'snapshot.py', args)) as { readonly files: unknown }).files
+  }
 
 const readByNode =
   (client: string): Read =>
-  async ({ mirror, newHome }, id) =>
+  async ({ mirror, newHome }, id, revision = 'main') =>
     runForJson(
       process.execPath,
-      ['--import', ONLY_LOCALHOST, scriptPath('pair.mjs'), client, mirror.url, id],
+      ['--import', ONLY_LOCALHOST, scriptPath('pair.mjs'), client, mirror.url, id, revision],
       {
         home: await newHome(),
         cwd: nodeClients,
       },
     )
 
-const readByGit: Read = async ({ mirror, newHome }, id) => {
+const readByGit: Read = async ({ mirror, newHome }, id, revision = 'main') => {
   const { ok, home } = await gitUser(await newHome())
-  await ok(['clone', '--quiet', `${mirror.url}/${id}`, 'clone'])
+  await ok(['clone', '--quiet', '--no-checkout', `${mirror.url}/${id}`, 'clone'])
+  await ok(['checkout', '--quiet', revision], 'clone')
   const folder = join(home, 'clone')
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const paths = entries
@@ -118,6 +140,16 @@ const CLIENTS: Readonly<Record<string, Read>> = {
 
 const DOWNLOADERS = { ...CLIENTS, 'hubmirror prefetch': prefetch }
 
+/** Those that can be asked for a revision here. */
+const TAG_CLIENTS: Readonly<Record<string, Read>> = {
+  'huggingface_hub 2': readByPython('hub-2'),
+  'huggingface_hub 0.36': readByPython('hub-0'),
+  '@huggingface/hub': readByNode('huggingface.js'),
+  'hf-hub (its requests)': readByNode('hf-hub'),
+  'git and git-lfs': readByGit,
+}
+const TAG_DOWNLOADERS = Object.keys(TAG_CLIENTS)
+
 const NEEDS = [
   pythonOf('hub-2'),
   pythonOf('hub-0'),
@@ -146,6 +178,27 @@ describeClient('after one download, offline,', NEEDS, () => {
       expect(scene().hub.ledger.requests()).toEqual([])
     },
   )
+})
+
+describeClient('after one download by tag, offline,', NEEDS, () => {
+  const scene = useSharedScene(tagsWorld, { env: { HUBMIRROR_GIT_CLONES: 'all' } })
+  const right = (name: string) => digestsOf(scene().hub.world, idOf(name), { revision: 'v1' })
+
+  it('every downloader has the files of the tag', async () => {
+    const { mirror, restartMirror } = scene()
+    for (const name of TAG_DOWNLOADERS)
+      expect([name, await TAG_CLIENTS[name]?.(scene(), idOf(name), 'v1')]).toEqual([name, right(name)])
+    await whenStored(join(mirror.cacheDir, 'store'), TAG_DOWNLOADERS.length)
+    await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
+  })
+
+  it.each(TAG_DOWNLOADERS)('every client reads by tag and by commit what %s has downloaded', async (name) => {
+    const id = idOf(name)
+    for (const revision of ['v1', commitOf(scene().hub.world, id, 'v1')])
+      for (const [reader, read] of Object.entries(TAG_CLIENTS))
+        expect([reader, revision, await read(scene(), id, revision)]).toEqual([reader, revision, right(name)])
+    expect(scene().hub.ledger.requests()).toEqual([])
+  })
 })
 
 describeClient('by default, a repo that was only downloaded', [pythonOf('hub-2'), 'git-lfs'], () => {

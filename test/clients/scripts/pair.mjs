@@ -1,6 +1,6 @@
-// Reads all files of a model, and prints the sha256 of each as JSON, by its path.
+// Reads all files of a model, at `main` or at REVISION, and prints the sha256 of each as JSON, by its path.
 //
-// usage: pair.mjs CLIENT HUB_URL REPO, with the folder of the JavaScript clients as working directory. CLIENT is
+// usage: pair.mjs CLIENT HUB_URL REPO [REVISION], with the folder of the JavaScript clients as working directory. CLIENT is
 // `huggingface.js`, or `hf-hub`: the requests of the Rust crate of that name (api/sync.rs of version 0.4).
 
 import { createHash } from 'node:crypto'
@@ -9,7 +9,7 @@ import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const [client, hubUrl, repo] = process.argv.slice(2)
+const [client, hubUrl, repo, revision = 'main'] = process.argv.slice(2)
 const digest = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
 async function ok(url, headers = {}) {
@@ -23,7 +23,12 @@ const clients = {
     // Resolved at run time: the package belongs to that folder, and not to this project.
     const require = createRequire(`${process.cwd()}/package.json`)
     const hub = await import(pathToFileURL(require.resolve('@huggingface/hub')).href)
-    const folder = await hub.snapshotDownload({ hubUrl, repo, cacheDir: `${process.env.HOME}/cache` })
+    const folder = await hub.snapshotDownload({
+      hubUrl,
+      repo,
+      revision,
+      cacheDir: `${process.env.HOME}/cache`,
+    })
     const entries = await readdir(folder, { recursive: true, withFileTypes: true })
     const paths = entries
       .filter((entry) => !entry.isDirectory())
@@ -31,10 +36,10 @@ const clients = {
     return Promise.all(paths.map(async (path) => [relative(folder, path), digest(await readFile(path))]))
   },
   async 'hf-hub'() {
-    const info = await (await ok(`${hubUrl}/api/models/${repo}/revision/main`)).json()
+    const info = await (await ok(`${hubUrl}/api/models/${repo}/revision/${revision}`)).json()
     const found = []
     for (const { rfilename: path } of info.siblings) {
-      const url = `${hubUrl}/${repo}/resolve/main/${path}`
+      const url = `${hubUrl}/${repo}/resolve/${revision}/${path}`
       const head = await fetch(url, { headers: { range: 'bytes=0-0' } })
       const answered = ['etag', 'x-repo-commit'].every((name) => head.headers.has(name))
       // An empty file has no range, and the crate fails for it at the Hub, too.
