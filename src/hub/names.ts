@@ -86,6 +86,11 @@ export function repoKey(repo: Repo): string {
   return `${API_SEGMENTS[repo.type]}/${repo.id}`
 }
 
+/** The path of a repo's info in the API of the Hub. Those of its other documents begin with it. */
+export function apiPath(repo: Repo): string {
+  return `/api/${apiSegment(repo.type)}/${repo.id}`
+}
+
 /** The name by which a branch is known: at the Hub the default branch, which some clients call `HEAD`, is always `main`. */
 export function branchName(revision: string): string {
   return revision === 'HEAD' ? 'main' : revision

@@ -6,6 +6,7 @@ import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type ApiTail, readApiTail, type TailDocument } from './api-tail.ts'
 import { canonicalQuery, siteDocumentOf } from './document-query.ts'
 import {
+  apiPath,
   apiSegment,
   type CommitHash,
   isCommitHash,
@@ -244,7 +245,7 @@ function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'ot
   if (revision !== undefined) checkRevision(revision)
   if (path !== undefined) checkPath(path)
   const pieces = [
-    `/api/${apiSegment(repo.type)}/${repo.id}`,
+    apiPath(repo),
     ...(word === undefined ? [] : [word]),
     ...(revision === undefined ? [] : [encodeSegment(revision)]),
     ...(path === undefined ? [] : [encodePath(path)]),

@@ -10,7 +10,7 @@ import { GitFailed } from '../git/program.ts'
 import type { Proxies } from '../http/proxies.ts'
 import { type GitRequest, gitTarget } from '../hub/git.ts'
 import { lfsPointer } from '../hub/lfs-batch.ts'
-import { apiSegment, type Repo, repoKey } from '../hub/names.ts'
+import { apiPath, type Repo, repoKey } from '../hub/names.ts'
 import { MemoryCache } from '../memory.ts'
 import type { GitStore, OpenGit } from '../store/git/git-repos.ts'
 import type { GitFetchResult, Observer } from '../telemetry/observer.ts'
@@ -316,7 +316,7 @@ export class GitClones {
 
   /** Stores what the Hub says of the repo beside its history, for clients that ask for more than files. */
   async #readInfo(ctx: Ctx, repo: Repo): Promise<void> {
-    const target = `/api/${apiSegment(repo.type)}/${repo.id}/revision/main`
+    const target = `${apiPath(repo)}/revision/main`
     const route = {
       kind: 'document',
       document: 'revision',

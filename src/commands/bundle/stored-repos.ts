@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import type { Config } from '../../config/keys.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
 import { contentTypeOf, ListingReader } from '../../hub/listing.ts'
-import { apiSegment, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { apiPath, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { blobsIn, MANIFEST_VARIANTS, manifestName, manifestTarget, tagsFor } from '../../hub/registry.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
@@ -128,7 +128,7 @@ class Finder {
       const known = branchName(revision)
       this.#refs.set(`${repoKey(repo)} ${known}`, { repo, revision: known, commit })
     }
-    const api = `/api/${apiSegment(repo.type)}/${repo.id}`
+    const api = apiPath(repo)
     await this.#addDocument(stored, `${api}/refs`, undefined)
     const isDone = this.#documents.has(`${api}/revision/${commit}`)
     if (!isDone) await this.#addCommit(stored, commit, { api, name, revision })

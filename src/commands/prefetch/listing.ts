@@ -1,7 +1,7 @@
 // Which files a revision of a repo has, as a client of the Hub finds out: by its info, and the listing of the commit. The
 // mirror stores both, and with them it answers every other client while it is offline.
 
-import { apiSegment, isCommitHash, type Repo } from '../../hub/names.ts'
+import { apiPath, isCommitHash, type Repo } from '../../hub/names.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
 import type { BlobKey } from '../../store/digest.ts'
@@ -42,7 +42,7 @@ export class NoListing extends Error {
 
 /** Lists all files of a revision. Rejects with NoListing, and with MirrorGone. */
 export async function listFiles({ repo, revision }: Wanted, asking: Asking): Promise<Listing> {
-  const api = `/api/${apiSegment(repo.type)}/${repo.id}`
+  const api = apiPath(repo)
   const info = parseRecord((await read(`${api}/revision/${encodeSegment(revision)}`, asking)).text)
   const commit = info?.['sha']
   if (typeof commit !== 'string' || !isCommitHash(commit))
@@ -109,7 +109,7 @@ function keyOf({ oid, lfs }: Record<string, unknown>): BlobKey | undefined {
 
 /** The names of the branches and tags of a repo. Rejects with NoListing, and with MirrorGone. */
 export async function listRevisions(repo: Repo, asking: Asking): Promise<ReadonlySet<string>> {
-  const refs = parseRecord((await read(`/api/${apiSegment(repo.type)}/${repo.id}/refs`, asking)).text)
+  const refs = parseRecord((await read(`${apiPath(repo)}/refs`, asking)).text)
   const names = [refs?.['branches'], refs?.['tags']].flatMap((list) =>
     Array.isArray(list) ? (list as unknown[]) : [],
   )

@@ -2,7 +2,7 @@
 // file. Reads what is stored and never asks the Hub. Who may see the result is decided before.
 
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { apiSegment, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { apiPath, branchName, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
@@ -57,8 +57,6 @@ interface Listing {
 
 /** The name that huggingface.js uses for the default branch. Infos are stored under it, and earlier versions stored refs under it. */
 const DEFAULT_BRANCH = 'HEAD'
-/** The first one of a list of commits. */
-const NEWEST = { skip: 0, count: 1 }
 const JSON_TYPE = 'application/json; charset=utf-8'
 /** A listing of more pages than this is not put together. */
 const MAX_PAGES = 500
@@ -221,7 +219,8 @@ export class Implied {
     // Nothing shows that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
     const { name = repo.id } = await this.#metadata.repos.traits(repo)
-    const cloned = facts.info === undefined ? await this.#cloned.commits(repo, commit, NEWEST) : undefined
+    const cloned =
+      facts.info === undefined ? await this.#cloned.commits(repo, commit, { skip: 0, count: 1 }) : undefined
     const info = composeInfo({ repo, name, commit, madeAt: cloned?.items[0]?.date, ...facts }, question)
     return info && answer(info, facts.headers)
   }
@@ -473,10 +472,6 @@ function commitHeaders(
 
 function listingKey(repo: Repo, commit: CommitHash): string {
   return `${repoKey(repo)} ${commit}`
-}
-
-function apiPath(repo: Repo): string {
-  return `/api/${apiSegment(repo.type)}/${repo.id}`
 }
 
 /** The folder that a listing is requested for, from the canonical target. */

@@ -5,7 +5,7 @@
 // see it is decided by `listed-files.ts`.
 
 import { type ListedFile, ListingReader } from '../../hub/listing.ts'
-import { apiSegment, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { apiPath, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import type { FileRoute } from '../../hub/route.ts'
 import { MemoryCache, textBytes } from '../../memory.ts'
 import type { OriginClient } from '../../origin/client.ts'
@@ -277,7 +277,7 @@ function find({ index }: Listing, path: string): Found | undefined {
 
 /** The request of clients that list a whole commit, in its canonical spelling, so that one answer serves both. */
 function firstPage(repo: Repo, commit: CommitHash): TreeRoute {
-  const target = `/api/${apiSegment(repo.type)}/${repo.id}/tree/${commit}?recursive=true`
+  const target = `${apiPath(repo)}/tree/${commit}?recursive=true`
   return { kind: 'document', document: 'tree', repo, revision: commit, target, immutable: true }
 }
 

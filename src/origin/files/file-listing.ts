@@ -3,7 +3,7 @@
 // answer.
 
 import type { SomeFacts } from '../../hub/file-meta.ts'
-import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
+import { apiPath, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import { isRecord } from '../../records.ts'
 import type { OriginClient, OriginRequest, Requester } from '../client.ts'
 import { followRedirects, withinOrigin } from '../follow.ts'
@@ -34,7 +34,7 @@ export async function askCommit(
   { repo, revision }: FileName,
 ): Promise<CommitHash | undefined> {
   if (isCommitHash(revision)) return revision
-  const target = `/api/${apiSegment(repo.type)}/${repo.id}/revision/${encodeURIComponent(revision)}`
+  const target = `${apiPath(repo)}/revision/${encodeURIComponent(revision)}`
   const info = await askJson(question, { method: 'GET', url: question.client.url(`${target}?expand=sha`) })
   const sha = isRecord(info) ? info['sha'] : undefined
   return typeof sha === 'string' && isCommitHash(sha) ? sha : undefined
@@ -51,7 +51,7 @@ export async function askListing(
 ): Promise<Required<Pick<SomeFacts, 'etag' | 'sizeBytes' | 'lfs'>> | undefined> {
   const items = await askJson(question, {
     method: 'POST',
-    url: question.client.url(`/api/${apiSegment(repo.type)}/${repo.id}/paths-info/${commit}`),
+    url: question.client.url(`${apiPath(repo)}/paths-info/${commit}`),
     headers: { 'content-type': 'application/json' },
     body: Buffer.from(JSON.stringify({ paths: [path], expand: false })),
   })

@@ -1,6 +1,6 @@
 // Requests the Hub's own info of a repo, limited to the few fields that decide something. Caches nothing.
 
-import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
+import { apiPath, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
 import type { OriginClient, Requester } from '../client.ts'
 import { followRedirects, withinOrigin } from '../follow.ts'
@@ -150,7 +150,7 @@ function licenceOf({ tags, cardData }: Readonly<Record<string, unknown>>): reado
 
 /** Only the fields that matter, where the Hub knows them all: the whole info of a repo with many files is large. */
 function infoTarget(repo: Repo, withLicence: boolean): string {
-  const target = `/api/${apiSegment(repo.type)}/${repo.id}`
+  const target = apiPath(repo)
   if (repo.type !== 'model' && repo.type !== 'dataset') return target
   const fields = ['private', 'gated', 'disabled', ...(withLicence ? ['tags', 'cardData'] : [])]
   return `${target}?${fields.map((field) => `expand=${field}`).join('&')}`
