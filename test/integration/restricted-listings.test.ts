@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
+import { eventually } from '../support/eventually.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene, type SceneOptions } from '../support/scene.ts'
 import { names, snapshot, TREE } from '../support/snapshot.ts'
@@ -146,6 +147,21 @@ describe.each(KINDS)('the listing of a %s repo', (kind) => {
     expect([next.status, next.headers['etag']]).toEqual([status, undefined])
   })
 
+  it('does not let a signed address of before open a file, once the right to that file must be proved again', async () => {
+    const scene = await restrictedScene(kind)
+    // The Hub has redirected her to the CDN, and the address stays valid.
+    expect((await head(scene, 'w.bin', TOKENS.alice)).status).toBe(200)
+    expect((await scene.ask(scene.at('w.bin'), { token: TOKENS.alice })).status).toBe(200)
+    scene.clock.advance(60_000)
+    await knownToAlice(scene)
+    const repo = scene.world.model('acme/own')
+    if (kind === 'gated') repo.gated('manual', [])
+    else repo.makePrivate([])
+    const got = await scene.ask(scene.at('w.bin'), { token: TOKENS.alice })
+    expect([got.status, got.headers['etag']]).toEqual([kind === 'gated' ? 403 : 404, undefined])
+    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
+  })
+
   it.each([
     ['the time for which a right counts', { accessTtlMs: 60_000 }, 60_000],
     ['no time, where each right is proved', { accessTtlMs: 0 }, 0],
@@ -218,6 +234,28 @@ describe('with HUBMIRROR_CACHE_PRIVATE=on', () => {
     for (const token of [TOKENS.bob, undefined])
       expect((await scene.ask(scene.at(path), { token })).status).toBeGreaterThanOrEqual(500)
     expect((await head(scene, 'part-00010.txt', TOKENS.alice)).status).toBeGreaterThanOrEqual(500)
+  })
+
+  it('is not what the audit log names as the reason when the Hub cannot be asked about a stored file', async () => {
+    const scene = await restrictedScene('private', { config: { ...ON, staleGraceMs: 0 } })
+    await knownToAlice(scene)
+    const path = 'part-00009.txt'
+    await scene.ask(scene.at(path), { token: TOKENS.alice })
+    await scene.settled()
+    // The right to that file must be proved again, and that to another one was proved a moment ago.
+    scene.clock.advance(60_000)
+    await knownToAlice(scene)
+    await scene.hub.stop()
+    const { headers, status } = await head(scene, path, TOKENS.alice)
+    expect(status).toBeGreaterThanOrEqual(500)
+    const line = await eventually(
+      async () =>
+        (await scene.mirror.auditText())
+          .split('\n')
+          .find((text) => text.includes(headers['x-request-id'] ?? '?')),
+      (found) => found !== undefined,
+    )
+    expect(JSON.parse(line ?? '')).toMatchObject({ path, decision: 'unknown', reason: 'error' })
   })
 
   it('neither the repo nor its listing is named on the disk', async () => {

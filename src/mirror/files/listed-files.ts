@@ -109,7 +109,7 @@ export class ListedFiles {
     method: 'GET' | 'HEAD',
     ref: SeenRef | undefined,
   ): Promise<ResolvedFile | undefined> {
-    const { access, client, contents, grants, listings, observer } = this.#options
+    const { access, client, contents, grants, listings, observer, urls } = this.#options
     const { repo, path } = route
     if (ref?.fresh !== true || grants.fresh(ctx, route) !== undefined) return undefined
     const of = { repo, commit: ref.commit, owner: ctx.fingerprint }
@@ -117,13 +117,15 @@ export class ListedFiles {
     const isMany = listings.count(route, of.commit, of.owner)
     const found = await listings.request(ctx, of, path, isMany)
     if (found === undefined || (method === 'GET' && found.file.sizeBytes === 0)) return undefined
-    const file = this.#described(ctx, route, method, { found, of, askedAt: ref.at })
-    if (await contents.isStored(file.key, file.meta.sizeBytes)) return undefined
+    const { meta, key } = this.#metaOf(route, found, of.commit)
+    if (await contents.isStored(key, meta.sizeBytes)) return undefined
+    // A signed address opens the bytes without a question to the Hub.
+    if (method === 'GET' && urls.get(urlName(ctx, repo, of.commit, path)) !== undefined) return undefined
     // Meanwhile the Hub may have refused the caller, or may have gone.
     if (!grants.coversCommit(ctx, repo, of.commit) || access.verdict(repo) !== 'restricted') return undefined
     if (client.isRecentlyUnreachable()) return undefined
     observer.listingUsed()
-    return file
+    return this.#described(ctx, route, method, { found, of, askedAt: ref.at })
   }
 
   /**
@@ -159,16 +161,13 @@ export class ListedFiles {
     method: 'GET' | 'HEAD',
     known: { readonly found: Found; readonly of: ListedCommit; readonly askedAt: number | undefined },
   ): ResolvedFile {
-    const { client, listings, monotonic } = this.#options
+    const { listings, monotonic } = this.#options
     const { repo, path } = route
     const { found, of, askedAt } = known
     const { commit } = of
     const isPublic = of.owner === undefined
-    const { etag, sizeBytes, lfs } = found.file
-    const contentType = lfs ? undefined : contentTypeOf(path)
-    const meta = { commit, etag, sizeBytes, lfs, ...(contentType === undefined ? {} : { contentType }) }
-    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
-    const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
+    const { meta, key } = this.#metaOf(route, found, commit)
+    const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
     noteAllowed(ctx.access, isPublic ? 'public' : 'remembered')
     const file = {
       kind: 'file',
@@ -184,8 +183,18 @@ export class ListedFiles {
       return file
     }
     // The Hub sends files of other repos at the usual address.
-    if (this.#pinsFiles && !lfs && isPublic) this.#pin(ctx, repo, commit, path)
+    if (this.#pinsFiles && !meta.lfs && isPublic) this.#pin(ctx, repo, commit, path)
     return { ...file, claim: this.#claim(ctx, route, file, { ...known, askedAt: askedAt ?? monotonic() }) }
+  }
+
+  #metaOf(
+    { repo, path }: FileRoute,
+    { file: { etag, sizeBytes, lfs } }: Found,
+    commit: CommitHash,
+  ): Pick<ResolvedFile, 'meta' | 'key'> {
+    const contentType = lfs ? undefined : contentTypeOf(path)
+    const meta = { commit, etag, sizeBytes, lfs, ...(contentType === undefined ? {} : { contentType }) }
+    return { meta, key: blobKeyOf(meta, { origin: this.#options.client.policy.base.href, repo, path }) }
   }
 
   /** The Hub would redirect to this address. Where it does not have the file there, it is asked at the usual one. */
