@@ -5,10 +5,14 @@
 // redirect, `Contents.open` before bytes are opened, and `restartOnRename` before an answer is handed out.
 
 import { MirrorError } from '../errors.ts'
-import type { HubRoute } from '../hub/route.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
+import type { Repo } from '../hub/names.ts'
+import { type HubRoute, parseHubUrl } from '../hub/route.ts'
+import type { Requester } from '../origin/client.ts'
 import { isRepoMoved } from '../origin/repo-moved.ts'
 import { type Answer, closeBody } from './answer.ts'
-import type { Ctx } from './context.ts'
+import { type Ctx, requesterOf } from './context.ts'
+import type { Metadata } from './metadata/metadata.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
@@ -45,6 +49,34 @@ export function restartOnRename<Kinds extends Readonly<Record<string, Answering>
     return [kind, run]
   })
   return Object.fromEntries(restarting) as Kinds
+}
+
+/**
+ * The requester that carries the caller's own credential. Where no rule decides about names, a redirect to another name of the
+ * repo is recorded: a write by that name then ends what is believed of the repo by this one. The Hub says so to a caller with a
+ * right to a private repo alone.
+ */
+export function namingRequester(
+  ctx: Ctx,
+  repo: Repo,
+  { base, metadata, askedAt }: { readonly base: URL; readonly metadata: Metadata; readonly askedAt: number },
+): Requester {
+  const requester = requesterOf(ctx)
+  const note = (url: URL): void => {
+    const found = repoAt(url, base)
+    if (found?.type === repo.type && found.id !== repo.id)
+      metadata.repos.setTraits(repo, { name: found.id }, askedAt)
+  }
+  return { ...requester, onRedirect: requester.onRedirect ?? note }
+}
+
+function repoAt({ pathname, search }: URL, base: URL): Repo | undefined {
+  try {
+    return parseHubUrl(pathname + search, withoutTrailingSlash(base.pathname) || '/').repo
+  } catch {
+    // It leads to no URL of a Hub. The answer there says what is wrong.
+    return undefined
+  }
 }
 
 /** The answer, unless the Hub has reported another name meanwhile. Throws RepoMoved then. */

@@ -265,6 +265,30 @@ it.each([1, 2])(
   },
 )
 
+it.each([
+  ['an old name', 'alice/notes', 'alice/kept'],
+  ['another case of it', 'Alice/Notes', undefined],
+])(
+  'a private repo that only its reader is led to by %s is not believed in after a write',
+  async (_, read, moved) => {
+    const world = mirrorWorld()
+    const repo = world.model('alice/notes').private(['bob'])
+    repo.commit({ 'config.json': '{"v":1}' })
+    if (moved !== undefined) repo.renamedTo(moved)
+    const scene = await openScene({ world })
+    const target = `/${read}/resolve/main/config.json`
+    const seenByBob = async () => {
+      const { status, headers } = await scene.ask(target, { token: TOKENS.bob, method: 'HEAD' })
+      return [status, headers['x-repo-commit']]
+    }
+    expect(await seenByBob()).toEqual([200, repo.resolve('main')?.id])
+    expect(await seenByBob()).toEqual([200, repo.resolve('main')?.id])
+    const write = { method: 'POST', token: TOKENS.alice, headers: NDJSON, body: COMMIT }
+    expect((await scene.ask(`/api/models/${repo.id}/commit/main`, write)).status).toBe(200)
+    expect(await seenByBob()).toEqual([200, repo.resolve('main')?.id])
+  },
+)
+
 /** A scene that has read `config.json` of a repo of Alice, which is fresh for as long as nothing ends it. */
 async function openWarm() {
   const world = mirrorWorld()

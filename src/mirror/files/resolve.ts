@@ -19,11 +19,12 @@ import { noteAllowed, noteAnswered, noteRefusal, noteServed } from '../access/no
 import { proveCommit } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import type { Reusable } from '../answer.ts'
-import { anonymousRequester, asAnonymous, type ClientName, type Ctx, requesterOf } from '../context.ts'
+import { anonymousRequester, asAnonymous, type ClientName, type Ctx } from '../context.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
 import type { Metadata } from '../metadata/metadata.ts'
+import { namingRequester } from '../renames.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { AnsweredFile, Grants } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
@@ -322,8 +323,10 @@ export class Resolver {
   #head(ctx: Ctx, route: FileRoute, isUrgent: boolean, known?: FileMeta): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
     const ask = async () => {
-      const askedAt = this.#options.monotonic()
-      const result = await headFile(this.#options.client, route, requesterOf(ctx), {
+      const { client, metadata, monotonic } = this.#options
+      const askedAt = monotonic()
+      const requester = namingRequester(ctx, route.repo, { base: client.policy.base, metadata, askedAt })
+      const result = await headFile(client, route, requester, {
         retries: isUrgent ? 0 : 1,
         known,
         ...(isUrgent ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
