@@ -38,6 +38,9 @@ import { INFOS, REFS, WHOLE_TREES } from './stored-spellings.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
 
+/** Fields of an answer of the Hub. */
+type HubHeaders = DocumentFact['headers']
+
 /** What is known of one commit. */
 interface CommitFacts {
   readonly info: Info | undefined
@@ -46,7 +49,7 @@ interface CommitFacts {
   /** The whole recursive listing. */
   readonly items: readonly TreeItem[] | undefined
   /** Headers of the Hub that are about the commit. */
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: HubHeaders
 }
 
 interface Listing {
@@ -212,16 +215,18 @@ export class Implied {
     const commit = question && (await this.commitOf(repo, revision))
     if (commit === undefined || question === undefined) return undefined
     // The same question may have been answered for another name of the commit, with fields that no other answer has.
+    const { fields } = question
     const asked = route.target.slice(splitTarget(route.target).path.length)
-    const same = await this.#infoAt(repo, commit, { revision, queries: [asked] })
+    const same = fields && (await this.#infoAt(repo, commit, { revision, queries: [asked] }))
     if (same !== undefined) return answer(same.value, commitHeaders(same.headers, commit))
     const facts = await this.#commit(repo, commit, { revision, needsItems: question.blobs })
     // Nothing shows that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
     const { name = repo.id } = await this.#metadata.repos.traits(repo)
-    const cloned =
-      facts.info === undefined ? await this.#cloned.commits(repo, commit, { skip: 0, count: 1 }) : undefined
-    const info = composeInfo({ repo, name, commit, madeAt: cloned?.items[0]?.date, ...facts }, question)
+    // Git is not started for a time that is known, or that is not asked for.
+    const asksTime = facts.info === undefined && (fields === undefined || fields.includes('lastModified'))
+    const newest = asksTime ? await this.#cloned.commits(repo, commit, { skip: 0, count: 1 }) : undefined
+    const info = composeInfo({ repo, name, commit, madeAt: newest?.items[0]?.date, ...facts }, question)
     return info && answer(info, facts.headers)
   }
 
@@ -322,7 +327,7 @@ export class Implied {
     repo: Repo,
     commit: CommitHash,
     { revision, queries = INFOS }: { readonly revision: string; readonly queries?: readonly string[] },
-  ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
+  ): Promise<{ readonly value: Info; readonly headers: HubHeaders } | undefined> {
     const seen = (await this.#metadata.refs.revisions(repo)).slice(0, MAX_REVISIONS)
     const revisions = new Set([commit, revision, 'main', DEFAULT_BRANCH, ...seen])
     const paths = [...revisions].map((name) => `${apiPath(repo)}/revision/${encodeSegment(name)}`)
@@ -347,7 +352,7 @@ export class Implied {
 
   async #storedInfo(
     target: string,
-  ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
+  ): Promise<{ readonly value: Info; readonly headers: HubHeaders } | undefined> {
     const fact = await this.#metadata.documents.get(`GET ${target}`)
     const isInfo = fact !== undefined && fact.absent === undefined && fact.body.length <= MAX_INFO_BYTES
     const value = isInfo ? parseInfo(fact.body.toString()) : undefined
@@ -463,10 +468,7 @@ function absent(commit: CommitHash | undefined): DocumentFact {
   return { ...answer({ error: message }, headers), absent: { message } }
 }
 
-function commitHeaders(
-  headers: DocumentFact['headers'] | undefined,
-  commit: CommitHash,
-): Readonly<Record<string, string>> {
+function commitHeaders(headers: HubHeaders | undefined, commit: CommitHash): HubHeaders {
   return headers?.['x-repo-commit'] === commit ? { 'x-repo-commit': commit } : {}
 }
 
