@@ -70,7 +70,9 @@ async function answer(
       const blobs = listOf(await readRecord(body), 'blobs').map(blobOf)
       const missing: BlobKey[] = []
       for (const { key, sizeBytes } of blobs) if (!(await intake.isStored(key, sizeBytes))) missing.push(key)
-      return done({ missing })
+      // The space of held blobs never counts as space that can be made. The command must not subtract it a second time.
+      const held = blobs.flatMap(({ key }) => (intake.isHeld(key) ? [key] : []))
+      return done({ missing, held })
     }
     case 'room': {
       const { bytes, keptBytes, smallBytes = 0 } = await readRecord(body)

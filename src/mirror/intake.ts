@@ -77,7 +77,7 @@ export interface BroughtManifest extends ManifestVariant {
 }
 
 export interface IntakeOptions {
-  readonly store: Pick<Store, 'facts' | 'readOnly' | 'hasRoom'>
+  readonly store: Pick<Store, 'facts' | 'readOnly' | 'hasRoom' | 'isHeld'>
   /** Where the store is, for messages. */
   readonly place: string
   readonly health: Pick<DownloadsOptions, 'onStorageFailed' | 'onNoSpace'>
@@ -128,6 +128,11 @@ export class Intake {
   /** As `Store.hasRoom`. */
   hasRoom(bytes: number, keptBytes: number, smallBytes: number): Promise<boolean> {
     return this.#options.store.hasRoom(bytes, keptBytes, smallBytes)
+  }
+
+  /** As `Store.isHeld`. */
+  isHeld(key: BlobKey): boolean {
+    return this.#options.store.isHeld(key)
   }
 
   isStored(key: BlobKey, sizeBytes: number): Promise<boolean> {

@@ -288,6 +288,10 @@ export class DiskStore implements Store {
     return this.ledger.status()
   }
 
+  isHeld(key: BlobKey): boolean {
+    return this.ledger.isHeld(key)
+  }
+
   async hasRoom(bytes: number, keptBytes: number, smallBytes: number): Promise<boolean> {
     // Before that, what could be evicted is not known.
     await this.scanned

@@ -246,6 +246,12 @@ export class Ledger {
     return bytes
   }
 
+  /** Whether the entry cannot be evicted now: a reader, a partial or the operator keeps it. */
+  isHeld(name: string): boolean {
+    const entry = this.#entries.all.get(name)
+    return entry !== undefined && isHeld(entry)
+  }
+
   /** Whether a reader or a partial keeps the entry from eviction. */
   isPinned(name: string): boolean {
     return (this.#entries.all.get(name)?.pins ?? 0) > 0
@@ -275,18 +281,18 @@ export class Ledger {
   }
 
   /**
-   * Whether `bytes` more can be stored while entries of `keptBytes` stay; `rowBytes` of them go into the table. It is an estimate, and
-   * evicts nothing. Rejects with the error of the disk.
+   * Whether `bytes` more can be stored while all held entries stay, and further ones of `keptBytes`; `rowBytes` of them go into the
+   * table. It is an estimate, and evicts nothing. Rejects with the error of the disk.
    */
   async hasRoom(bytes: number, keptBytes: number, rowBytes = 0): Promise<boolean> {
     const lack = await this.#lacking(bytes, Math.min(rowBytes, this.#tableRoomBytes))
     return lack === undefined || lack.bytes <= this.#evictable(lack.reason, true, keptBytes)
   }
 
-  /** How much could be evicted if nothing that is pinned, and nothing of `keptBytes`, must go. */
+  /** How much could be evicted if all held entries must stay, and further ones of `keptBytes`. */
   #evictable(reason: EvictionReason, isFile: boolean, keptBytes = 0): number {
     const { sizeBytes, fileBytes } = this.#entries
-    return (onlyFiles(reason, isFile) ? fileBytes : sizeBytes) - Math.max(this.#pinnedBytes, keptBytes)
+    return (onlyFiles(reason, isFile) ? fileBytes : sizeBytes) - this.#pinnedBytes - keptBytes
   }
 
   /** Makes room after the limits have changed, and reports them. Never rejects. */

@@ -39,10 +39,12 @@ export interface Store {
   /** Whether nothing can be written. Blobs and facts that are stored can be read all the same. */
   readonly readOnly: boolean
   /**
-   * Whether `bytes` more, of which small blobs have `smallBytes`, can be stored while blobs of `keptBytes` in all stay. It is an
-   * estimate: other programs use the same disk. Evicts nothing. Rejects when the disk cannot be read.
+   * Whether `bytes` more, of which small blobs have `smallBytes`, can be stored while all blobs stay that are held, and others of
+   * `keptBytes` in all. It is an estimate: other programs use the same disk. Evicts nothing. Rejects when the disk cannot be read.
    */
   hasRoom(bytes: number, keptBytes: number, smallBytes: number): Promise<boolean>
+  /** Whether the blob is stored and cannot be evicted now: a reader has it open, or the operator keeps it. */
+  isHeld(key: BlobKey): boolean
   /** Makes room after the limits have become narrower, and reports them. Does nothing when read-only. Never rejects. */
   fit(): Promise<void>
   /**

@@ -3,8 +3,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { IntakeClient, StoreFull } from '../../src/commands/bundle/intake-client.ts'
 import { FAILURES_IN_A_ROW } from '../../src/commands/prefetch/attempts.ts'
-import { lfs } from '../hub-simulator/repos.ts'
+import { lfs, sha256Of } from '../hub-simulator/repos.ts'
 import { LARGE_BYTES } from '../support/mirror-world.ts'
 import { openPinned, type PinsScene, withoutWaits } from '../support/pins.ts'
 import { metricValue } from '../support/start-mirror.ts'
@@ -29,6 +30,14 @@ const pull = async (scene: PinsScene, name: string): Promise<string | undefined>
   expect([reply.status, reply.whole]).toEqual([200, true])
   await scene.settled()
   return reply.headers['x-cache']
+}
+
+/** The blob of a model of `openSmall`. */
+function blobOf(scene: PinsScene, name: string) {
+  return {
+    key: `sha256:${sha256Of(scene.world.model(`acme/${name}`), 'main', 'w.bin')}` as const,
+    sizeBytes: 3 * MB,
+  }
 }
 
 async function readyz(scene: PinsScene) {
@@ -115,6 +124,26 @@ describe('a pinned file', () => {
     scene.reread()
     expect(await pull(scene, 'second')).not.toMatch(STORED)
     expect(await pull(scene, 'first')).not.toMatch(STORED)
+  })
+})
+
+describe('content that a command brings beside pins', () => {
+  it('has room only beside what is pinned and what it needs of the store already', async () => {
+    const scene = await openSmall('pins:\n  - repo: acme/first\n')
+    const socketPath = await scene.begin()
+    await scene.ended(({ behind }) => !behind)
+    await pull(scene, 'second')
+    const client = new IntakeClient(socketPath, new AbortController().signal)
+    const lookForRoom = async (...names: string[]): Promise<void> => {
+      const blobs = names.map((name) => blobOf(scene, name))
+      await client.requireRoom(blobs, await client.look(blobs))
+    }
+    // All three need 9 MB of 7.5. The first is pinned: it stays, also where it is not part of what is brought.
+    await expect(lookForRoom('second', 'third')).rejects.toThrow(StoreFull)
+    await expect(lookForRoom('first', 'second', 'third')).rejects.toThrow(StoreFull)
+    // The second may go.
+    await lookForRoom('first', 'third')
+    await lookForRoom('third')
   })
 })
 

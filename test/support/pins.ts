@@ -18,8 +18,8 @@ export interface PinsScene extends Scene {
   pin(text: string): Promise<void>
   /** Looks at the file now. Twice, because a fault is reported when it stays. */
   reread(): void
-  /** Starts to fetch. */
-  begin(clock?: PaceClock): Promise<void>
+  /** Starts to fetch. Resolves with the path of the control socket. */
+  begin(clock?: PaceClock): Promise<string>
   stop(): Promise<void>
   report(): PinsReport
   /** Resolves with the report of the first pin when it is due and no run for it is under way. */
@@ -70,6 +70,7 @@ export async function openPinned(text: string, options: SceneOptions = {}): Prom
         logger,
         ...(clock === undefined ? {} : { clock }),
       })
+      return socketPath
     },
     stop,
     restart: async (config: Partial<Config> = {}) => {

@@ -37,6 +37,13 @@ export interface Blob {
   readonly sizeBytes: number
 }
 
+/** What `look` has found of some blobs. */
+export interface Looked {
+  readonly missing: ReadonlySet<BlobKey>
+  /** Stored, and kept from eviction by the operator or a reader. */
+  readonly held: ReadonlySet<BlobKey>
+}
+
 export class IntakeClient {
   readonly #socketPath: string
   readonly #signal: AbortSignal
@@ -54,28 +61,34 @@ export class IntakeClient {
     return this.send(action, undefined, [Buffer.from(JSON.stringify(value))])
   }
 
-  /** Resolves with those that are not stored. The others count as used now, so they are evicted last. Rejects as `send` does. */
-  async missing(blobs: readonly Blob[]): Promise<ReadonlySet<BlobKey>> {
-    const found = new Set<BlobKey>()
+  /**
+   * Resolves with those that are not stored, and with those that are stored and cannot be evicted now. All that are stored count as
+   * used now, so they are evicted last. Rejects as `send` does.
+   */
+  async look(blobs: readonly Blob[]): Promise<Looked> {
+    const looked = { missing: new Set<BlobKey>(), held: new Set<BlobKey>() }
     for (let start = 0; start < blobs.length; start += BLOBS_AT_ONCE) {
       const some = blobs.slice(start, start + BLOBS_AT_ONCE).map(({ key, sizeBytes }) => ({ key, sizeBytes }))
-      const { missing } = await this.ask('missing', { blobs: some })
-      if (!Array.isArray(missing)) throw new Refused(UNKNOWN)
-      for (const key of missing as BlobKey[]) found.add(key)
+      const { missing, held } = await this.ask('missing', { blobs: some })
+      if (!Array.isArray(missing) || !Array.isArray(held)) throw new Refused(UNKNOWN)
+      for (const key of missing as BlobKey[]) looked.missing.add(key)
+      for (const key of held as BlobKey[]) looked.held.add(key)
     }
-    return found
+    return looked
   }
 
   /**
-   * Rejects with StoreFull if the store cannot hold those of `blobs` that are `missing` together with the others, before anything is
-   * evicted for them, and else as `send` does.
+   * Rejects with StoreFull if the store cannot hold those of `blobs` that are missing together with the others, before anything is
+   * evicted for them, and else as `send` does. The other argument is what `look` has said of `blobs`.
    */
-  async requireRoom(blobs: readonly Blob[], missing: ReadonlySet<BlobKey>): Promise<void> {
+  async requireRoom(blobs: readonly Blob[], { missing, held }: Looked): Promise<void> {
     if (missing.size === 0) return
     const sums = { bytes: 0, keptBytes: 0, smallBytes: 0 }
     for (const { key, sizeBytes } of blobs) {
       const isMissing = missing.has(key)
-      sums[isMissing ? 'bytes' : 'keptBytes'] += sizeBytes
+      if (isMissing) sums.bytes += sizeBytes
+      // The mirror never counts on the space of those that are held.
+      else if (!held.has(key)) sums.keptBytes += sizeBytes
       if (isMissing && sizeBytes <= SMALL_BYTES) sums.smallBytes += sizeBytes
     }
     await this.ask('room', sums)
@@ -83,10 +96,10 @@ export class IntakeClient {
 
   /** Rejects with StoreFull if one of them was evicted while others were stored, and else as `send` does. */
   async requireStored(blobs: readonly Blob[]): Promise<void> {
-    const { size } = await this.missing(blobs)
-    if (size === 0) return
+    const { missing } = await this.look(blobs)
+    if (missing.size === 0) return
     throw new StoreFull(
-      `${plural(size, 'blob')} of ${blobs.length} had to go again while the others were stored: the store has no space for all. ` +
+      `${plural(missing.size, 'blob')} of ${blobs.length} had to go again while the others were stored: the store has no space for all. ` +
         MAKE_ROOM_AND_REPEAT,
     )
   }

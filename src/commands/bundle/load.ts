@@ -89,9 +89,10 @@ class Load {
     const loads = [...welcome.values()]
     const needed = neededBlobs(manifest, welcome)
     const blobs = manifest.blobs.filter(({ key }) => needed.has(key))
-    const missing = await this.#client.missing(blobs)
+    const looked = await this.#client.look(blobs)
+    const { missing } = looked
     this.#checkBase(blobs.filter(({ key, isCarried }) => !isCarried && missing.has(key)))
-    await this.#client.requireRoom(blobs, missing)
+    await this.#client.requireRoom(blobs, looked)
 
     const left = expectedMembers(manifest)
     for await (const member of members) {

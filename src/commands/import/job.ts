@@ -234,9 +234,9 @@ function withBytes(blobs: readonly Blob[]): readonly Blob[] {
 /** What the store does not have yet. Rejects with StoreFull if it has no space for that, unless nothing is to be stored. */
 async function missingOf(blobs: readonly Blob[], { intake, dryRun }: ImportOptions): Promise<Set<BlobKey>> {
   const all = withBytes(blobs)
-  const missing = await intake.missing(all)
-  if (!dryRun) await intake.requireRoom(all, missing)
-  return new Set(missing)
+  const looked = await intake.look(all)
+  if (!dryRun) await intake.requireRoom(all, looked)
+  return new Set(looked.missing)
 }
 
 /** Sends the bytes of a file, unless the store has them. They are `missing` no more then. */

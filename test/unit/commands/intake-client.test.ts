@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { IntakeClient, StoreFull } from '../../../src/commands/bundle/intake-client.ts'
 import { MirrorGone } from '../../../src/commands/prefetch/silence.ts'
+import type { BlobKey } from '../../../src/store/digest.ts'
 
 /** A client of a process that accepts connections and does `behave` with them. */
 async function clientOf(behave: (server: Server) => void): Promise<IntakeClient> {
@@ -96,29 +97,34 @@ const BLOBS = [1, 2, 3].map((sizeBytes) => ({
 it('says which blobs are not stored, and whether the store has room for them', async () => {
   const missing = BLOBS.slice(1).map(({ key }) => key)
   const roomy = await clientAnswered([
-    [200, { missing }],
+    [200, { missing, held: [BLOBS[0]?.key] }],
     [200, {}],
   ])
-  const found = await roomy.missing(BLOBS)
-  expect([...found]).toEqual(missing)
+  const found = await roomy.look(BLOBS)
+  expect([[...found.missing], [...found.held]]).toEqual([missing, [BLOBS[0]?.key]])
   await roomy.requireRoom(BLOBS, found)
   const full = await clientAnswered([[507, { error: 'the store has no space' }]])
   await expect(full.requireRoom(BLOBS, found)).rejects.toThrow(new StoreFull('the store has no space'))
 })
 
 it('does not take blobs for stored that were evicted while others were stored', async () => {
-  await expect((await clientAnswered([[200, { missing: [] }]])).requireStored(BLOBS)).resolves.toBeUndefined()
-  const evicted = await clientAnswered([[200, { missing: [BLOBS[0]?.key] }]])
+  await expect(
+    (await clientAnswered([[200, { missing: [], held: [] }]])).requireStored(BLOBS),
+  ).resolves.toBeUndefined()
+  const evicted = await clientAnswered([[200, { missing: [BLOBS[0]?.key], held: [] }]])
   await expect(evicted.requireStored(BLOBS)).rejects.toThrow(
     /^1 blob of 3 had to go again .* run the command again\.$/,
   )
 })
 
 it('a mirror that does not understand a question is not believed to have done it', async () => {
-  const without = await clientAnswered([[200, {}]])
-  await expect(without.missing(BLOBS)).rejects.toThrow('because it is of another version')
+  for (const half of [{}, { missing: [] }, { held: [] }])
+    await expect((await clientAnswered([[200, half]])).look(BLOBS)).rejects.toThrow(
+      'because it is of another version',
+    )
   const unknown = await clientAnswered([[404, { error: 'not known' }]])
-  await expect(unknown.requireRoom(BLOBS, new Set(BLOBS.map(({ key }) => key)))).rejects.toThrow(
+  const all = { missing: new Set(BLOBS.map(({ key }) => key)), held: new Set<BlobKey>() }
+  await expect(unknown.requireRoom(BLOBS, all)).rejects.toThrow(
     'start it again with the version of this command',
   )
 })

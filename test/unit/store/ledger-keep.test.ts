@@ -95,5 +95,8 @@ it('a ledger says whether there is room beside what must stay, and evicts nothin
   expect(answers).toEqual([true, false, true, false, true, false])
   ledger.pin('a')
   expect([await ledger.hasRoom(70, 0), await ledger.hasRoom(71, 0)]).toEqual([true, false])
+  // What must stay is another entry than the one that is held.
+  expect([ledger.isHeld('a'), ledger.isHeld('b'), ledger.isHeld('d')]).toEqual([true, false, false])
+  expect([await ledger.hasRoom(40, 30), await ledger.hasRoom(41, 30)]).toEqual([true, false])
   expect([removed, ledger.reservedBytes]).toEqual([[], 0])
 })
