@@ -22,7 +22,7 @@ const BLOCK = 256 * 1024
 const SIZES = [66_000, 70_001, 100_000, 200_000, 262_144, 262_145, 300_000, 524_288, 700_000, 2_500_001]
 const PATHS = SIZES.map((_, index) => `w${index}.bin`)
 /** In all, by all tests together. */
-const FLIPS = { running: 700, workers: 200, stopped: 100 }
+const FLIPS = { running: 300, workers: 120, stopped: 60 }
 
 let hub: Hub
 let files: ReadonlyMap<string, Buffer>

@@ -21,7 +21,7 @@ import {
 } from '../support/store-check.ts'
 
 const MIB = 1024 * 1024
-const ROUNDS = 50
+const ROUNDS = 20
 const CLIENTS = 4
 const FILE = '/acme/open/resolve/main'
 const LARGE = { 'a.bin': 3 * MIB, 'b.bin': 7 * MIB + 1, 'c.bin': 12 * MIB - 1, 'd.bin': 20 * MIB } as const

@@ -13,7 +13,7 @@ import { checkStore, expectKept, gitName, lfsName, type Model, modelOf } from '.
 
 const MIB = 1024 * 1024
 /** On each kind of disk. */
-const ROUNDS = 5
+const ROUNDS = 3
 const FILE = '/acme/open/resolve/main'
 const DISKS = [
   ['ext4', await whyNoPower('ext4')],

@@ -9,7 +9,7 @@ import { type RunningMirror, startMirror, whenIdle } from '../support/start-mirr
 import { checkStore, lfsName, missingBytes, modelOf } from '../support/store-check.ts'
 
 const BLOCK = 256 * 1024
-const RUNS = 40
+const RUNS = 25
 const MOST_BLOCKS = 9
 /** One run of a flight of a file this small and those for readers in a hurry; each loses what is under way. */
 const RUNS_AT_ONCE = 5

@@ -11,7 +11,7 @@ import { createLayout } from '../../src/store/layout.ts'
 import { chance } from '../support/seeded.ts'
 import { open, sha256Key } from '../unit/store/scratch.ts'
 
-const ROUNDS = 50
+const ROUNDS = 20
 
 /** Stores facts and small blobs below its argument, and prints the number of each pair that is stored. */
 const WRITER = `

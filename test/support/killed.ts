@@ -13,7 +13,7 @@ import type { Scene } from './scene.ts'
 import { chance } from './seeded.ts'
 import { checkStore, modelOf } from './store-check.ts'
 
-const ROUNDS = 12
+const ROUNDS = 9
 /** After so many rounds the command is run to its end. */
 const KILLS_IN_A_ROW = 3
 
